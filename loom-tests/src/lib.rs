@@ -1,0 +1,1 @@
+//! Models of scopecache's concurrent core; see `tests/`.

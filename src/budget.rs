@@ -1,0 +1,158 @@
+//! The byte bound: how much is in use, and whether more may be.
+//!
+//! One global figure bounds all shards together, so that no entry is refused because its shard
+//! is full. To spare writers that shared line, each shard keeps a small credit:
+//!
+//! ```text
+//!   granted (global, <= max)  =  in use  +  sum of the shards' credits
+//! ```
+//!
+//! Reserving takes from the shard's credit, and from the global figure only when that is short;
+//! releasing gives to the credit, and what exceeds a limit back to the global figure. Since
+//! `granted` never passes the bound, neither does what is in use. When the global figure is
+//! exhausted, a reservation gathers the credits of all shards before it fails.
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// The largest credit of a shard, in bytes.
+const MAX_CREDIT: u64 = 64 << 10;
+
+pub(crate) struct Budget {
+    max: u64,
+    granted: CachePadded<AtomicU64>,
+    credits: Box<[CachePadded<AtomicU64>]>,
+    credit_limit: u64,
+}
+
+/// A budget as one shard sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Account<'a> {
+    budget: &'a Budget,
+    shard: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(max: u64, shards: usize) -> Self {
+        Self {
+            max,
+            granted: CachePadded::new(AtomicU64::new(0)),
+            credits: (0..shards).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            // All credits together stay below a sixteenth of the bound.
+            credit_limit: (max / (16 * shards as u64)).min(MAX_CREDIT),
+        }
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Bytes in use; never more than the bound.
+    pub(crate) fn used(&self) -> u64 {
+        // Relaxed: figures. Credits first: bytes that move from the global figure to a credit
+        // meanwhile count twice as granted rather than never.
+        let credits: u64 =
+            self.credits.iter().map(|credit| credit.load(Ordering::Relaxed)).sum();
+        self.granted.load(Ordering::Relaxed).saturating_sub(credits)
+    }
+
+    pub(crate) fn account(&self, shard: usize) -> Account<'_> {
+        Account { budget: self, shard }
+    }
+
+    /// Takes from the global figure.
+    fn grant(&self, bytes: u64) -> bool {
+        self.granted
+            // Relaxed: a figure; only its own consistency matters.
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |granted| {
+                granted.checked_add(bytes).filter(|&sum| sum <= self.max)
+            })
+            .is_ok()
+    }
+
+    /// Gives every credit back to the global figure.
+    fn gather(&self) {
+        for credit in &self.credits {
+            // Relaxed: a figure; the swap makes the credit ours.
+            let credit = credit.swap(0, Ordering::Relaxed);
+            self.granted.fetch_sub(credit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Account<'_> {
+    /// Takes `bytes` into use; `false` where that would pass the bound.
+    #[must_use]
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        let credit = &self.budget.credits[self.shard];
+        let spent = credit
+            // Relaxed: a figure; only its own consistency matters.
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |credit| credit.checked_sub(bytes))
+            .is_ok();
+        if spent {
+            return true;
+        }
+        // More than is asked for, so that the next ones find a credit.
+        let refill = self.budget.credit_limit / 2;
+        if self.budget.grant(bytes.saturating_add(refill)) {
+            // Relaxed: a figure.
+            credit.fetch_add(refill, Ordering::Relaxed);
+            return true;
+        }
+        if self.budget.grant(bytes) {
+            return true;
+        }
+        self.budget.gather();
+        self.budget.grant(bytes)
+    }
+
+    /// Ends the use of `bytes` that were reserved, through whichever account.
+    pub(crate) fn release(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let credit = &self.budget.credits[self.shard];
+        // Relaxed: a figure.
+        let now = credit.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if now > self.budget.credit_limit {
+            // Relaxed: a figure; the swap makes the credit ours.
+            let excess = credit.swap(0, Ordering::Relaxed);
+            self.budget.granted.fetch_sub(excess, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_account_may_use_the_whole_budget() {
+        let budget = Budget::new(1000, 8);
+        assert!(budget.account(3).reserve(1000));
+        assert!(!budget.account(3).reserve(1));
+        assert!(!budget.account(0).reserve(1));
+        budget.account(5).release(1000);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.account(0).reserve(1000));
+    }
+
+    #[test]
+    fn credits_of_other_shards_are_gathered() {
+        let budget = Budget::new(1 << 20, 16);
+        for shard in 0..16 {
+            assert!(budget.account(shard).reserve(1));
+        }
+        assert_eq!(budget.used(), 16);
+        assert!(budget.account(0).reserve((1 << 20) - 16));
+        assert_eq!(budget.used(), 1 << 20);
+    }
+
+    #[test]
+    fn an_absurd_size_is_refused() {
+        let budget = Budget::new(u64::MAX, 4);
+        assert!(budget.account(0).reserve(u64::MAX / 2));
+        assert!(!budget.account(0).reserve(u64::MAX / 2 + 2));
+    }
+}

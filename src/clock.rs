@@ -1,0 +1,200 @@
+//! Time: monotonic nanoseconds since a cache was made, and how they show as wall-clock times.
+//!
+//! Deadlines must not move when somebody sets the machine's date, and must go on counting while
+//! the machine is suspended: a session of one hour is over an hour later, whatever the machine
+//! did meanwhile. On Linux and Android that clock is `CLOCK_BOOTTIME`; elsewhere it is
+//! [`Instant`](std::time::Instant), which on some systems stands still in suspend.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds on a cache's own monotonic clock.
+pub(crate) type Nanos = u64;
+
+/// The deadline of what never expires.
+pub(crate) const NEVER: Nanos = Nanos::MAX;
+
+/// A source of time for one cache.
+pub(crate) struct Clock {
+    source: Source,
+    /// Wall-clock time at nanosecond 0, as nanoseconds since the Unix epoch.
+    wall_origin: u64,
+}
+
+enum Source {
+    System(Monotonic),
+    Mock(MockClock),
+}
+
+/// A clock that moves only when told to, for tests.
+///
+/// Clones share the same time. Time starts at zero.
+///
+/// ```
+/// # fn main() -> scopecache::Result<()> {
+/// use scopecache::{Cache, MockClock, SetOptions};
+/// use std::time::Duration;
+///
+/// let clock = MockClock::new();
+/// let cache: Cache = Cache::builder().clock(clock.clone()).build()?;
+/// let scope = cache.user("ada")?;
+/// scope.set_with("k", "v", SetOptions::new().ttl(Duration::from_secs(60)))?;
+/// clock.advance(Duration::from_secs(60));
+/// assert!(scope.get("k")?.is_none());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MockClock {
+    // A std atomic also under loom and shuttle: the clock is an input of a model, and weak
+    // memory must not make it run backwards.
+    now: Arc<AtomicU64>,
+}
+
+impl MockClock {
+    /// A clock at time zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the time forward; it saturates after 584 years.
+    pub fn advance(&self, by: Duration) {
+        let by = nanos(by);
+        // SeqCst: a test's clock orders like real time, after everything that was done before.
+        let _ = self
+            .now
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(by)));
+    }
+
+    /// The time since the start.
+    pub fn now(&self) -> Duration {
+        // SeqCst: see `advance`.
+        Duration::from_nanos(self.now.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        Self { source: Source::System(Monotonic::start()), wall_origin: wall_now() }
+    }
+
+    pub(crate) fn mock(clock: MockClock) -> Self {
+        let wall_origin = wall_now().saturating_sub(nanos(clock.now()));
+        Self { source: Source::Mock(clock), wall_origin }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        match &self.source {
+            Source::System(clock) => clock.elapsed(),
+            Source::Mock(clock) => nanos(clock.now()),
+        }
+    }
+
+    /// Wall-clock time at nanosecond 0 of this clock, as nanoseconds since the Unix epoch.
+    pub(crate) fn wall_origin(&self) -> u64 {
+        self.wall_origin
+    }
+}
+
+/// A deadline `ttl` after `now`; centuries saturate to "the end of time, but not never".
+#[inline]
+pub(crate) fn deadline(now: Nanos, ttl: Duration) -> Nanos {
+    now.saturating_add(nanos(ttl)).min(NEVER - 1)
+}
+
+/// A duration in nanoseconds, saturating.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    // Two multiplications instead of the 128-bit arithmetic of `as_nanos`.
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// The wall-clock time of `at` on a clock with this origin.
+pub(crate) fn wall_time(wall_origin: u64, at: Nanos) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(wall_origin) + Duration::from_nanos(at)
+}
+
+/// Nanoseconds since the Unix epoch; zero on a machine whose date lies before it.
+pub(crate) fn wall_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+struct Monotonic {
+    origin: Nanos,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Monotonic {
+    fn start() -> Self {
+        Self { origin: Self::boot_time() }
+    }
+
+    #[inline]
+    fn elapsed(&self) -> Nanos {
+        Self::boot_time().saturating_sub(self.origin)
+    }
+
+    #[inline]
+    fn boot_time() -> Nanos {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a valid, writable timespec for the length of the call.
+        let status = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+        debug_assert_eq!(status, 0, "CLOCK_BOOTTIME exists since Linux 2.6.39");
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+struct Monotonic {
+    origin: std::time::Instant,
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Monotonic {
+    fn start() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+
+    #[inline]
+    fn elapsed(&self) -> Nanos {
+        nanos(self.origin.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_saturate_below_never() {
+        assert_eq!(deadline(5, Duration::from_nanos(1)), 6);
+        assert_eq!(deadline(5, Duration::MAX), NEVER - 1);
+        assert_eq!(deadline(NEVER - 1, Duration::from_secs(1)), NEVER - 1);
+    }
+
+    #[test]
+    fn the_system_clock_does_not_run_backwards() {
+        let clock = Clock::system();
+        let mut last = clock.now();
+        for _ in 0..1000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[test]
+    fn clones_of_a_mock_clock_share_their_time() {
+        let one = MockClock::new();
+        let two = one.clone();
+        one.advance(Duration::from_millis(3));
+        assert_eq!(two.now(), Duration::from_millis(3));
+        two.advance(Duration::MAX);
+        assert_eq!(nanos(one.now()), u64::MAX);
+    }
+}
