@@ -1,0 +1,236 @@
+//! Was this concurrent history possible? A linearizability checker after Wing, Gong and Lowe.
+//!
+//! ```text
+//!   thread 0   |---set 1---|      |--get--|        every operation has a moment between its
+//!   thread 1        |------delete_user-----|       call and its return; some order of these
+//!   stamps     1    2      3      4       5  6     moments must explain all answers
+//! ```
+//! Depth first over (set of operations taken, state), with a memo of what was tried: the
+//! threads overlapping at once make it dear, the length hardly does. Operations of different
+//! owners commute, so each owner is searched alone; an advance of the clock touches all of
+//! them, so a history with one is searched whole. Searching apart is as strict as searching
+//! whole: linearizability is local (Herlihy and Wing, 1990, theorem 1).
+//!
+//! What is not linearizable by design is judged beside the search: listings by their weak
+//! rule (`listing`), counts and usage not at all while calls overlap. `clear` promises each
+//! owner alone, so it stands for one delete per owner. A TTL counts from the clock as it stood
+//! at any moment of the call. Sliding entries do not belong into a concurrent history: their
+//! refresh is a second step behind the get, and may be lost.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write;
+
+use super::listing;
+use super::model::Model;
+use super::op::{Nanos, Op, Owner, Precision, Ret, Space};
+
+/// The set of operations taken is a `u128`.
+pub const MAX_EVENTS: usize = 128;
+
+/// States tried before the search gives up.
+const MAX_VISITS: usize = 2_000_000;
+
+/// One finished call. Stamps come from one counter, starting at 1: 0 is before everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    pub call: u64,
+    pub ret_at: u64,
+    pub thread: usize,
+    pub op: Op,
+    pub ret: Ret,
+}
+
+/// What the checker found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Linearizable,
+    /// With the history and the longest part of it that could be explained.
+    NotLinearizable(String),
+    /// Too long, or too many states: nothing is known.
+    GaveUp,
+}
+
+/// Judges a history that began in `initial`.
+pub fn check(initial: &Model, history: &[Event]) -> Verdict {
+    let reused = reused_version(history).map(|event| format!("version used twice: {event:?}"));
+    if let Some(why) = reused.or_else(|| listing::fault(initial, history)) {
+        return Verdict::NotLinearizable(format!("{why}\n{}", print(history)));
+    }
+    let strict: Vec<Event> = history.iter().filter(|event| !event.op.is_weak()).cloned().collect();
+    let owners = owners(initial, &strict);
+    let strict = expand_clears(strict, &owners);
+
+    let parts = if strict.iter().any(|event| event.op.owner() == Owner::All) {
+        BTreeSet::from([Owner::All])
+    } else {
+        owners
+    };
+    for owner in parts {
+        let events: Vec<Event> = strict
+            .iter()
+            .filter(|event| owner == Owner::All || event.op.owner() == owner)
+            .cloned()
+            .collect();
+        let verdict = search(&initial.part(owner), &events);
+        if verdict != Verdict::Linearizable {
+            return verdict;
+        }
+    }
+    Verdict::Linearizable
+}
+
+/// Searches one part of a history for an order that explains it.
+fn search(initial: &Model, events: &[Event]) -> Verdict {
+    if events.len() > MAX_EVENTS {
+        return Verdict::GaveUp;
+    }
+    let mut search = Search {
+        bases: events.iter().map(|event| bases(initial.now(), event, events)).collect(),
+        events,
+        tried: HashSet::new(),
+        deepest: Vec::new(),
+    };
+    match search.extend(0, initial, &mut Vec::new()) {
+        Found::Order => Verdict::Linearizable,
+        Found::TooMany => Verdict::GaveUp,
+        Found::Nothing => Verdict::NotLinearizable(search.explain()),
+    }
+}
+
+struct Search<'h> {
+    events: &'h [Event],
+    /// For each event: the clock readings that its TTL may count from; empty: irrelevant.
+    bases: Vec<Vec<Nanos>>,
+    tried: HashSet<(u128, Model)>,
+    deepest: Vec<usize>,
+}
+
+enum Found {
+    Order,
+    Nothing,
+    TooMany,
+}
+
+impl Search<'_> {
+    /// Tries to take what is left after `taken`, from `model` on.
+    fn extend(&mut self, taken: u128, model: &Model, path: &mut Vec<usize>) -> Found {
+        if path.len() == self.events.len() {
+            return Found::Order;
+        }
+        if !self.tried.insert((taken, model.clone())) {
+            return Found::Nothing;
+        }
+        if self.tried.len() > MAX_VISITS {
+            return Found::TooMany;
+        }
+        if path.len() > self.deepest.len() {
+            self.deepest.clone_from(path);
+        }
+        // Whoever was called after somebody else had returned cannot come before him.
+        let left = |index: &usize| taken & (1 << index) == 0;
+        let indices = 0..self.events.len();
+        let first_return =
+            indices.clone().filter(left).map(|index| self.events[index].ret_at).min();
+        let horizon = first_return.unwrap_or(u64::MAX);
+        for index in indices.filter(left) {
+            if self.events[index].call > horizon {
+                continue;
+            }
+            for next in self.outcomes(index, model) {
+                path.push(index);
+                match self.extend(taken | (1 << index), &next, path) {
+                    Found::Nothing => path.pop(),
+                    found => return found,
+                };
+            }
+        }
+        Found::Nothing
+    }
+
+    /// The states that may follow; more than one only where a TTL's start is in doubt.
+    fn outcomes(&self, index: usize, model: &Model) -> Vec<Model> {
+        let Event { op, ret, .. } = &self.events[index];
+        let accept = |base| model.accept_as(Precision::Concurrent, base, op, ret);
+        match self.bases[index].as_slice() {
+            [] => accept(model.now()).into_iter().collect(),
+            bases => {
+                let past = bases.iter().filter(|base| **base <= model.now());
+                past.filter_map(|base| accept(*base)).collect()
+            }
+        }
+    }
+
+    fn explain(&self) -> String {
+        let mut text = String::from("no order explains this history:\n");
+        text.push_str(&print(self.events));
+        text.push_str("longest part in order:\n");
+        for index in &self.deepest {
+            writeln!(text, "  {}", line(&self.events[*index])).expect("strings take all");
+        }
+        text
+    }
+}
+
+/// The clock readings that an event's TTL may count from: whatever advances had returned
+/// before it was called, and any of those that overlap it.
+fn bases(start: Nanos, event: &Event, events: &[Event]) -> Vec<Nanos> {
+    if !event.op.reads_clock_for_deadline() {
+        return Vec::new();
+    }
+    let advances = events.iter().filter_map(|other| match other.op {
+        Op::Advance(by) if other.call < event.ret_at => Some((other.ret_at < event.call, by)),
+        _ => None,
+    });
+    let mut bases = BTreeSet::from([start]);
+    for (before, by) in advances {
+        let advanced: BTreeSet<Nanos> = bases.iter().map(|base| base + by).collect();
+        if before {
+            bases = advanced;
+        } else {
+            bases.extend(advanced);
+        }
+    }
+    bases.into_iter().collect()
+}
+
+/// Versions are never reused, whoever wrote them: this is so across all owners.
+fn reused_version(history: &[Event]) -> Option<&Event> {
+    let mut used = HashSet::new();
+    history.iter().find(|event| matches!(event.ret, Ret::Stored(Some(v)) if !used.insert(v)))
+}
+
+fn owners(initial: &Model, events: &[Event]) -> BTreeSet<Owner> {
+    let mut owners = initial.owners();
+    owners.extend(events.iter().map(|event| event.op.owner()));
+    owners.remove(&Owner::All);
+    owners
+}
+
+fn expand_clears(events: Vec<Event>, owners: &BTreeSet<Owner>) -> Vec<Event> {
+    let mut expanded = Vec::with_capacity(events.len());
+    for event in events {
+        if event.op != Op::Clear {
+            expanded.push(event);
+            continue;
+        }
+        for owner in owners {
+            let space = match owner {
+                Owner::User(user) => Space::User(*user),
+                Owner::Global | Owner::All => Space::Global,
+            };
+            expanded.push(Event { op: Op::DeleteNamespace(space), ..event.clone() });
+        }
+    }
+    expanded
+}
+
+fn print(events: &[Event]) -> String {
+    let mut sorted: Vec<&Event> = events.iter().collect();
+    sorted.sort_by_key(|event| event.call);
+    sorted.iter().fold(String::new(), |text, event| text + "  " + &line(event) + "\n")
+}
+
+fn line(event: &Event) -> String {
+    let Event { call, ret_at, thread, op, ret } = event;
+    format!("{call:>4}..{ret_at:<4} thread {thread}  {op:?} -> {ret:?}")
+}

@@ -1,0 +1,136 @@
+//! Records what several threads ask and get, with stamps of call and return.
+//!
+//! The stamps come from a std atomic, also under the shuttle scheduler: it must not be a
+//! scheduling point, or it would order what it observes. Not for loom, where weak memory may
+//! rightly lag behind a std clock.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::engine::Engine;
+use super::history::Event;
+use super::op::{LeaseId, Op, Place, Put, Ret, VersionId};
+use super::program::Step;
+
+/// Collects the events of all threads.
+pub struct Recorder {
+    clock: AtomicU64,
+    next_load: AtomicU32,
+    events: Mutex<Vec<Event>>,
+}
+
+/// One thread's pen; hands its events in when dropped.
+pub struct Scribe<'r> {
+    recorder: &'r Recorder,
+    thread: usize,
+    events: Vec<Event>,
+}
+
+impl Recorder {
+    pub fn new() -> Recorder {
+        Recorder {
+            clock: AtomicU64::new(1),
+            // Far from the ids that programs give their leases.
+            next_load: AtomicU32::new(1 << 16),
+            events: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub fn scribe(&self, thread: usize) -> Scribe<'_> {
+        Scribe { recorder: self, thread, events: Vec::new() }
+    }
+
+    /// Everything recorded, in the order of the calls. Ask after all scribes are dropped.
+    pub fn into_history(self) -> Vec<Event> {
+        let mut events = self.events.into_inner().expect("no scribe panics");
+        events.sort_by_key(|event| event.call);
+        events
+    }
+
+    fn stamp(&self) -> u64 {
+        // SeqCst: a call stamped after a return must be ordered after it for everybody.
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+impl Scribe<'_> {
+    /// Asks the engine and notes the answer.
+    pub fn run(&mut self, engine: &impl Engine, op: Op) -> Ret {
+        if let Op::GetOrLoad(at, put) = op {
+            return self.load(engine, at, put);
+        }
+        let call = self.recorder.stamp();
+        let ret = engine.apply(&op);
+        self.note(call, op, ret.clone());
+        ret
+    }
+
+    /// Runs one thread's program. It ends its own leases before it loads anything itself, and
+    /// at the end, so that nobody waits for a lease whose holder waits in turn.
+    pub fn run_program(&mut self, engine: &impl Engine, program: &[Step]) {
+        let mut learned: Vec<VersionId> = Vec::new();
+        let mut open: Vec<Op> = Vec::new();
+        for step in program {
+            let op = step.resolve(&learned, None);
+            match op {
+                Op::Lease(at, id) => open.push(Op::DropLease(at, id)),
+                Op::GetOrLoad(..) => self.run_all(engine, &mut open),
+                _ => {}
+            }
+            learned.extend(self.run(engine, op).version());
+        }
+        self.run_all(engine, &mut open);
+    }
+
+    fn run_all(&mut self, engine: &impl Engine, ops: &mut Vec<Op>) {
+        for op in ops.drain(..) {
+            self.run(engine, op);
+        }
+    }
+
+    /// A `get_or_load` is one event if it found a value, two if its loader ran: the right to
+    /// store is won before the loader and used after it, and others may come between.
+    fn load(&mut self, engine: &impl Engine, at: Place, put: Put) -> Ret {
+        let recorder = self.recorder;
+        let call = recorder.stamp();
+        let mut loads: Vec<(LeaseId, u64, u64)> = Vec::new();
+        let ret = engine.load(at, put, &mut || {
+            // Relaxed: only uniqueness is asked for.
+            let id = recorder.next_load.fetch_add(1, Ordering::Relaxed);
+            loads.push((id, recorder.stamp(), recorder.stamp()));
+        });
+        match loads.as_slice() {
+            [] => self.note(call, Op::GetOrLoad(at, put), ret.clone()),
+            [(id, leased, loaded)] => {
+                let lease = Op::Lease(at, *id);
+                self.events.push(Event {
+                    call,
+                    ret_at: *leased,
+                    thread: self.thread,
+                    op: lease,
+                    ret: Ret::Leased,
+                });
+                self.note(*loaded, Op::LoadEnd(at, *id, put), ret.clone());
+            }
+            _ => {
+                let why = format!("one call ran its loader {} times", loads.len());
+                self.note(call, Op::GetOrLoad(at, put), Ret::Failed(why));
+            }
+        }
+        ret
+    }
+
+    fn note(&mut self, call: u64, op: Op, ret: Ret) {
+        let ret_at = self.recorder.stamp();
+        self.events.push(Event { call, ret_at, thread: self.thread, op, ret });
+    }
+}
+
+impl Drop for Scribe<'_> {
+    fn drop(&mut self) {
+        // A poisoned book means that another thread's panic is already on its way.
+        if let Ok(mut events) = self.recorder.events.lock() {
+            events.append(&mut self.events);
+        }
+    }
+}
