@@ -1,0 +1,32 @@
+//! When memory that was taken out of a shared structure may be freed.
+//!
+//! Readers hold a [`Guard`] while they look at shared memory. A writer that has unlinked
+//! something hands it over here; it is freed once every guard that existed at that moment is
+//! gone. Outside of models this is epoch-based reclamation (K. Fraser, "Practical
+//! lock-freedom", 2004) by the `crossbeam-epoch` crate, with a collector of our own, so that
+//! other users of that crate neither wait for our readers nor we for theirs.
+//!
+//! Small and rare things (nodes, chunks of handles) are deferred one by one. Entries go through
+//! a [`Stash`]: crossbeam-epoch keeps what a thread defers in a bag private to that thread, and
+//! a thread that retires much and then idles would keep it for ever. A stash is shared, counts
+//! its bytes, and any thread can empty it.
+//!
+//! Under loom and shuttle a stand-in takes the place of the epochs. It frees nothing before the
+//! end of an execution and asserts, at every access, that what is read was not yet retired when
+//! the reader's guard was taken.
+
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+mod checked;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod epoch;
+mod stash;
+
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+pub(crate) use self::checked::pin;
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+pub use self::checked::{Guard, quiesce};
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub use self::epoch::Guard;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub(crate) use self::epoch::pin;
+pub(crate) use self::stash::{RetiredBytes, Retire, Stash};

@@ -1,0 +1,515 @@
+//! One entry: one allocation that holds header, value and key.
+//!
+//! ```text
+//!  0        8        16       24       32       40        48
+//! ┌────────┬────────┬────────┬────────┬────────┬─────────┬───────┬─────┬───────────┐
+//! │ link   │ owner  │deadline│ created│version │len,flags│ value │ key │ sliding?  │
+//! └────────┴────────┴────────┴────────┴────────┴─────────┴───────┴─────┴───────────┘
+//!  retired           immutable                  state,indexed
+//! ```
+//!
+//! A [`Draft`] is an entry that nobody else can reach yet; publishing it (a compare-exchange on
+//! a slot, in [`super::Table`]) makes all of it immutable except `state`, `indexed` and, once
+//! it is retired, `link`. Readers see it through [`Seen`], which carries the guard that keeps
+//! it alive.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use crate::clock::{NEVER, Nanos};
+use crate::item::{Item, Stamp, Version};
+use crate::reclaim::{Guard, Retire};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+use crate::table::flight::{Flight, Outcome};
+use crate::tagged;
+use crate::value::{Extent, Value, allocated};
+
+/// Whom an entry belongs to. The table asks it two things and knows no more about it.
+pub(crate) trait Owner: Sync + 'static {
+    /// Whether all its entries are deleted. Goes from `false` to `true` once.
+    fn is_dead(&self) -> bool;
+    /// Whether both are incarnations of one namespace.
+    fn same_namespace(&self, other: &Self) -> bool;
+}
+
+/// The life of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Claimed a slot; absent to readers until it is known to be the only one of its key.
+    Pending = 0,
+    /// Counts.
+    Live = 1,
+    /// Lost against another entry of its key, or its owner died first; to be taken out.
+    Killed = 2,
+}
+
+/// The header; value and key follow it in the same allocation.
+#[repr(C)]
+pub(crate) struct Entry<V: Value, O> {
+    link: AtomicPtr<Self>,
+    owner: *const O,
+    deadline: Nanos,
+    created: Nanos,
+    version: Version,
+    value_len: u32,
+    key_len: u16,
+    flags: u8,
+    /// A [`State`].
+    state: AtomicU8,
+    /// Its owner has a handle to it.
+    indexed: AtomicBool,
+    kind: PhantomData<V>,
+}
+
+/// The value area holds a `Bytes`.
+const SHARED: u8 = 1;
+/// The value area holds an `Arc<Flight>`: no value yet.
+const PLACEHOLDER: u8 = 2;
+/// A [`Sliding`] stands behind the key.
+const SLIDING: u8 = 4;
+
+/// A TTL that reads renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sliding {
+    pub(crate) ttl: Nanos,
+    /// No renewal goes beyond it.
+    pub(crate) last: Nanos,
+}
+
+/// What an entry is made from, apart from its value.
+pub(crate) struct Header<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) created: Nanos,
+    pub(crate) deadline: Nanos,
+    pub(crate) sliding: Option<Sliding>,
+    pub(crate) version: Version,
+}
+
+/// An entry that is not published: its maker alone has it.
+pub(crate) struct Draft<V: Value, O> {
+    entry: NonNull<Entry<V, O>>,
+}
+
+/// An entry that was seen in the table, kept alive by the guard under which it was.
+pub(crate) struct Seen<'g, V: Value, O> {
+    entry: NonNull<Entry<V, O>>,
+    guard: &'g Guard,
+}
+
+/// Where the parts of an entry stand, as offsets in bytes.
+struct Plan {
+    align: usize,
+    value: usize,
+    key: usize,
+    sliding: usize,
+    size: usize,
+}
+
+impl Plan {
+    fn layout(&self) -> Layout {
+        Layout::from_size_align(self.size, self.align).expect("an entry fits into memory")
+    }
+}
+
+impl<V: Value, O> Entry<V, O> {
+    #[inline]
+    fn plan(flags: u8, extent: Extent, key_len: usize) -> Plan {
+        let area = if flags & PLACEHOLDER != 0 {
+            Layout::new::<Arc<Flight>>()
+        } else {
+            V::area(extent)
+        };
+        let header = Layout::new::<Self>();
+        let value = header.size().next_multiple_of(area.align());
+        let key = value + area.size();
+        let sliding = key + key_len;
+        let size = sliding + if flags & SLIDING != 0 { size_of::<Sliding>() } else { 0 };
+        Plan { align: header.align().max(area.align()), value, key, sliding, size }
+    }
+
+    #[inline]
+    fn extent(&self) -> Extent {
+        Extent { len: self.value_len, shared: self.flags & SHARED != 0 }
+    }
+
+    #[inline]
+    fn own_plan(&self) -> Plan {
+        Self::plan(self.flags, self.extent(), usize::from(self.key_len))
+    }
+
+    fn stamp(&self, wall_origin: u64) -> Stamp {
+        Stamp {
+            version: self.version,
+            created: self.created,
+            deadline: self.deadline,
+            wall_origin,
+        }
+    }
+
+    fn own_bytes(&self) -> u64 {
+        bytes::<V>(&self.own_plan(), self.flags, self.extent())
+    }
+}
+
+/// What an entry takes from the memory budget.
+fn bytes<V: Value>(plan: &Plan, flags: u8, extent: Extent) -> u64 {
+    let heap = if flags & PLACEHOLDER != 0 {
+        allocated(size_of::<Flight>() + 2 * size_of::<usize>())
+    } else {
+        V::heap_bytes(extent)
+    };
+    (allocated(plan.size) + heap) as u64
+}
+
+impl<V: Value, O> Draft<V, O> {
+    /// An entry that holds `input`.
+    pub(crate) fn with_value(header: &Header<'_>, input: V::Input<'_>, extent: Extent) -> Self {
+        let flags = if extent.shared { SHARED } else { 0 };
+        // SAFETY: the area is that of this extent, which is the input's.
+        Self::allocate(header, flags, extent, |area| unsafe { V::write(input, area) })
+    }
+
+    /// An entry that holds the place of a value which is being loaded.
+    pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
+        let extent = Extent { len: 0, shared: false };
+        // SAFETY: the area of a placeholder is one `Arc<Flight>`.
+        Self::allocate(header, PLACEHOLDER, extent, |area| unsafe {
+            area.cast::<Arc<Flight>>().write(flight);
+        })
+    }
+
+    /// A copy of `old` with the times of `header`: the same value, or the same flight.
+    pub(crate) fn copy_of(old: Seen<'_, V, O>, header: &Header<'_>) -> Self {
+        match old.flight() {
+            Some(flight) => Self::placeholder(header, Arc::clone(flight)),
+            None => {
+                let extent = old.header().extent();
+                // SAFETY: `old` is no placeholder, so `V::write` made its area with this extent,
+                // and its guard keeps it.
+                let input = unsafe { V::copy(old.at(old.header().own_plan().value), extent) };
+                Self::with_value(header, input, extent)
+            }
+        }
+    }
+
+    fn allocate(
+        header: &Header<'_>,
+        flags: u8,
+        extent: Extent,
+        write_value: impl FnOnce(*mut u8),
+    ) -> Self {
+        let flags = flags | if header.sliding.is_some() { SLIDING } else { 0 };
+        let plan = Entry::<V, O>::plan(flags, extent, header.key.len());
+        let layout = plan.layout();
+        // SAFETY: the layout holds at least the header, so it is not empty.
+        let base = unsafe { alloc(layout) };
+        let Some(entry) = NonNull::new(base.cast::<Entry<V, O>>()) else {
+            handle_alloc_error(layout)
+        };
+        // The 16 high bits of a slot hold a tag.
+        assert!(tagged::fits(base), "scopecache needs pointers of at most 48 bits");
+        // SAFETY: the allocation is ours, aligned for the header, and the plan says where in it
+        // the parts stand; none overlaps another.
+        unsafe {
+            entry.write(Entry {
+                link: AtomicPtr::new(ptr::null_mut()),
+                owner: ptr::null(),
+                deadline: header.deadline,
+                created: header.created,
+                version: header.version,
+                value_len: extent.len,
+                key_len: header.key.len() as u16,
+                flags,
+                state: AtomicU8::new(State::Live as u8),
+                indexed: AtomicBool::new(false),
+                kind: PhantomData,
+            });
+            write_value(base.add(plan.value));
+            base.add(plan.key).copy_from_nonoverlapping(header.key.as_ptr(), header.key.len());
+            if let Some(sliding) = header.sliding {
+                base.add(plan.sliding).cast::<Sliding>().write_unaligned(sliding);
+            }
+        }
+        Self { entry }
+    }
+
+    /// Bytes that an entry of this form takes from the memory budget, before it is made.
+    pub(crate) fn bytes_of(header: &Header<'_>, extent: Extent) -> u64 {
+        let mut flags = if header.sliding.is_some() { SLIDING } else { 0 };
+        flags |= if extent.shared { SHARED } else { 0 };
+        bytes::<V>(&Entry::<V, O>::plan(flags, extent, header.key.len()), flags, extent)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        // SAFETY: a draft's allocation is valid until it is published or dropped.
+        unsafe { self.entry.as_ref() }.own_bytes()
+    }
+
+    /// A copy of what it holds.
+    pub(crate) fn item(&self, wall_origin: u64) -> Item<V> {
+        // SAFETY: a draft's allocation is valid until it is published or dropped.
+        let entry = unsafe { self.entry.as_ref() };
+        debug_assert!(entry.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        let at = entry.own_plan().value;
+        // SAFETY: no placeholder, so `V::write` made the area with this extent.
+        let value =
+            unsafe { V::to_owned(self.entry.as_ptr().cast::<u8>().add(at), entry.extent()) };
+        Item::new(value, entry.stamp(wall_origin))
+    }
+
+    /// Prepares it to be published as an entry of `owner`.
+    pub(crate) fn prepare(&mut self, owner: *const O, state: State, indexed: bool) {
+        // SAFETY: nobody else has a draft.
+        let entry = unsafe { self.entry.as_mut() };
+        entry.owner = owner;
+        entry.state = AtomicU8::new(state as u8);
+        entry.indexed = AtomicBool::new(indexed);
+    }
+
+    /// The same value with other times, in another allocation.
+    pub(crate) fn with_times(self, header: &Header<'_>) -> Self {
+        // SAFETY: a draft's allocation is valid until it is dropped, at the end of this.
+        let entry = unsafe { self.entry.as_ref() };
+        let extent = entry.extent();
+        let at = entry.own_plan().value;
+        // SAFETY: only drafts with a value are redated; `V::write` made the area.
+        let input = unsafe { V::copy(self.entry.as_ptr().cast::<u8>().add(at), extent) };
+        Self::with_value(header, input, extent)
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline: Nanos) {
+        // SAFETY: nobody else has a draft.
+        unsafe { self.entry.as_mut() }.deadline = deadline;
+    }
+
+    /// Gives the allocation away, to be published.
+    pub(super) fn into_raw(self) -> *mut Entry<V, O> {
+        ManuallyDrop::new(self).entry.as_ptr()
+    }
+
+    /// Takes back what [`into_raw`](Self::into_raw) gave and nobody saw.
+    ///
+    /// # Safety
+    ///
+    /// `entry` comes from `into_raw` and was not published.
+    pub(super) unsafe fn from_raw(entry: *mut Entry<V, O>) -> Self {
+        // SAFETY: a draft's pointer is never null.
+        Self { entry: unsafe { NonNull::new_unchecked(entry) } }
+    }
+}
+
+impl<V: Value, O> Drop for Draft<V, O> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has a draft, and it goes now.
+        unsafe { Entry::free(self.entry.as_ptr()) };
+    }
+}
+
+// SAFETY: `link` serves nothing else; sizes never change; values are `Send` and `Sync`.
+unsafe impl<V: Value, O> Retire for Entry<V, O> {
+    fn link(&self) -> &AtomicPtr<Self> {
+        &self.link
+    }
+
+    fn bytes(&self) -> u64 {
+        self.own_bytes()
+    }
+
+    unsafe fn free(object: *mut Self) {
+        // SAFETY: valid and unreachable for others, as the caller promises.
+        let (plan, flags, extent) =
+            unsafe { ((*object).own_plan(), (*object).flags, (*object).extent()) };
+        // SAFETY: the parts stand where the plan says and are dropped here, once, before their
+        // allocation, which was made with this layout.
+        unsafe {
+            let area = object.cast::<u8>().add(plan.value);
+            if flags & PLACEHOLDER != 0 {
+                area.cast::<Arc<Flight>>().drop_in_place();
+            } else {
+                V::drop_in_place(area, extent);
+            }
+            object.drop_in_place();
+            dealloc(object.cast(), plan.layout());
+        }
+    }
+}
+
+impl<V: Value, O> Clone for Seen<'_, V, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: Value, O> Copy for Seen<'_, V, O> {}
+
+impl<'g, V: Value, O> Seen<'g, V, O> {
+    /// # Safety
+    ///
+    /// `entry` was loaded from a slot under `guard`.
+    #[inline]
+    pub(super) unsafe fn new(entry: NonNull<Entry<V, O>>, guard: &'g Guard) -> Self {
+        Self { entry, guard }
+    }
+
+    #[inline]
+    fn header(&self) -> &'g Entry<V, O> {
+        self.guard.check(self.entry.as_ptr());
+        // SAFETY: loaded from a slot under the guard, so it is not freed while that lives;
+        // what changes in it is atomic.
+        unsafe { self.entry.as_ref() }
+    }
+
+    #[inline]
+    fn at(&self, offset: usize) -> *const u8 {
+        // SAFETY: callers take offsets from the entry's own plan, which lie in its allocation.
+        unsafe { self.entry.as_ptr().cast::<u8>().cast_const().add(offset) }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut Entry<V, O> {
+        self.entry.as_ptr()
+    }
+
+    #[inline]
+    pub(crate) fn guard(&self) -> &'g Guard {
+        self.guard
+    }
+
+    #[inline]
+    pub(crate) fn owner_ptr(&self) -> *const O {
+        self.header().owner
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self) -> &'g O {
+        let owner = self.header().owner;
+        self.guard.check(owner);
+        // SAFETY: an entry in a slot counts on its owner, whose memory goes through the same
+        // epochs after its last entry has gone; the guard is older than that.
+        unsafe { &*owner }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &'g [u8] {
+        let header = self.header();
+        let at = self.at(header.own_plan().key);
+        // SAFETY: the key stands there, immutable, as long as the entry does.
+        unsafe { std::slice::from_raw_parts(at, usize::from(header.key_len)) }
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        // Acquire: pairs with the AcqRel of `settle`: who sees an entry live, sees what its
+        // birth was decided on.
+        match self.header().state.load(Ordering::Acquire) {
+            0 => State::Pending,
+            1 => State::Live,
+            _ => State::Killed,
+        }
+    }
+
+    /// Ends `Pending` as `to`; answers the state after that, ours or somebody else's.
+    pub(super) fn settle(&self, to: State) -> State {
+        // AcqRel: publishes the scan (or the death) that decided; a loser acquires the winner's.
+        let swap = self.header().state.compare_exchange(
+            State::Pending as u8,
+            to as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        match swap {
+            Ok(_) => to,
+            Err(_) => self.state(),
+        }
+    }
+
+    /// Whether its owner has a handle to it.
+    pub(crate) fn is_indexed(&self) -> bool {
+        // Acquire: pairs with `set_indexed`: who inherits the mark inherits the handle.
+        self.header().indexed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_indexed(&self) {
+        // Release: after the push of the handle; pairs with `is_indexed`.
+        self.header().indexed.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn deadline(&self) -> Nanos {
+        self.header().deadline
+    }
+
+    /// Whether its time is over; reads the clock only where there is a deadline.
+    #[inline]
+    pub(crate) fn is_expired(&self, now: impl FnOnce() -> Nanos) -> bool {
+        let deadline = self.deadline();
+        deadline != NEVER && now() >= deadline
+    }
+
+    pub(crate) fn sliding(&self) -> Option<Sliding> {
+        let header = self.header();
+        (header.flags & SLIDING != 0).then(|| {
+            // SAFETY: the flag says that `allocate` wrote one there.
+            unsafe { self.at(header.own_plan().sliding).cast::<Sliding>().read_unaligned() }
+        })
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.header().version
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.header().own_bytes()
+    }
+
+    /// The load whose place this holds, if it is a placeholder.
+    #[inline]
+    pub(crate) fn flight(&self) -> Option<&'g Arc<Flight>> {
+        let header = self.header();
+        if header.flags & PLACEHOLDER == 0 {
+            return None;
+        }
+        // SAFETY: the flag says that the area holds an `Arc<Flight>`, as long as the entry.
+        Some(unsafe { &*self.at(header.own_plan().value).cast::<Arc<Flight>>() })
+    }
+
+    /// Ends the load whose place this held, if it did: a placeholder that leaves the table
+    /// without having been fulfilled is cancelled.
+    pub(crate) fn cancel_flight(&self) {
+        if let Some(flight) = self.flight() {
+            flight.land(Outcome::Cancelled);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &'g V::Borrowed {
+        let header = self.header();
+        debug_assert!(header.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        // SAFETY: no placeholder, so `V::write` made the area with this extent.
+        unsafe { V::borrow(self.at(header.own_plan().value), header.extent()) }
+    }
+
+    #[inline]
+    pub(crate) fn to_owned(self) -> V::Owned {
+        let header = self.header();
+        debug_assert!(header.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        // SAFETY: as in `value`.
+        unsafe { V::to_owned(self.at(header.own_plan().value), header.extent()) }
+    }
+
+    #[inline]
+    pub(crate) fn stamp(&self, wall_origin: u64) -> Stamp {
+        self.header().stamp(wall_origin)
+    }
+
+    pub(crate) fn created(&self) -> Nanos {
+        self.header().created
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.entry == other.entry
+    }
+}
