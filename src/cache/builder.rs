@@ -1,0 +1,283 @@
+//! How a cache is made.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::budget::Budget;
+use crate::cache::Cache;
+use crate::cache::core::{Core, Settings, Weigher};
+use crate::clock::{Clock, MockClock};
+use crate::error::{Error, Result};
+use crate::options::check_ttl;
+use crate::table::{SLOTS, Table};
+use crate::value::Value;
+
+/// The bound on memory where none is given.
+const DEFAULT_MAX_BYTES: u64 = 64 << 20;
+const DEFAULT_MAX_VALUE_BYTES: usize = 16 << 20;
+const LEAST_MAX_RETIRED_BYTES: u64 = 4 << 20;
+/// Bytes that an entry is guessed to take where the number of entries is not given.
+const GUESSED_ENTRY_BYTES: u64 = 128;
+/// Entries in a line at the expected number of entries: a full line has seven, and an uneven
+/// spread shall seldom need an overflow line.
+const ENTRIES_A_LINE: u64 = 4;
+/// A guess never makes a larger table; `expected_entries` may. 256 MiB of address space.
+const MOST_GUESSED_LINES: u64 = 1 << 22;
+
+/// What a write meets that finds the memory bound reached.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It fails with `CapacityExceeded`. Nothing that has not expired is ever dropped.
+    #[default]
+    Reject,
+}
+
+/// Who reclaims the memory of what was deleted.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Maintenance {
+    /// A thread named `scopecache` that sleeps while there is nothing to do and ends with the
+    /// cache.
+    #[default]
+    Thread,
+    /// Whoever calls [`Cache::maintain`]. Writers lend a hand where garbage piles up.
+    Manual,
+}
+
+/// Settings of a [`Cache`] to be; made by [`Cache::builder`].
+///
+/// ```
+/// use scopecache::{Cache, OnFull};
+/// use std::time::Duration;
+///
+/// # fn main() -> scopecache::Result<()> {
+/// let cache: Cache = Cache::builder()
+///     .max_bytes(16 << 20)
+///     .default_ttl(Duration::from_secs(3600))
+///     .on_full(OnFull::Reject)
+///     .build()?;
+/// # let _ = cache; Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
+    max_bytes: u64,
+    max_retired_bytes: Option<u64>,
+    max_value_bytes: usize,
+    expected_entries: Option<usize>,
+    default_ttl: Option<Duration>,
+    on_full: OnFull,
+    shards: Option<usize>,
+    maintenance: Maintenance,
+    clock: Option<MockClock>,
+    weigher: Option<Weigher<V>>,
+    hasher: S,
+    kind: PhantomData<fn() -> V>,
+}
+
+impl<V: Value> CacheBuilder<V> {
+    pub(super) fn new() -> Self {
+        Self {
+            max_bytes: DEFAULT_MAX_BYTES,
+            max_retired_bytes: None,
+            max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
+            expected_entries: None,
+            default_ttl: None,
+            on_full: OnFull::default(),
+            shards: None,
+            maintenance: Maintenance::default(),
+            clock: None,
+            weigher: None,
+            hasher: ahash::RandomState::new(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<V: Value, S> CacheBuilder<V, S> {
+    /// The bound on the memory in use, in bytes, overhead included; 64 MiB by default.
+    ///
+    /// The base table (see [`expected_entries`](Self::expected_entries)) comes on top, and so
+    /// does what was deleted and not yet freed (see
+    /// [`max_retired_bytes`](Self::max_retired_bytes)).
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// The bound on memory that was taken out of use but not yet freed, because readers may
+    /// still look at it; an eighth of `max_bytes` and at least 4 MiB by default.
+    ///
+    /// Writes fail with `CapacityExceeded` above it. Deletions never fail; they may pass it.
+    pub fn max_retired_bytes(mut self, bytes: u64) -> Self {
+        self.max_retired_bytes = Some(bytes);
+        self
+    }
+
+    /// The greatest length of a value, in bytes; 16 MiB by default.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// How many entries there will be, roughly; `max_bytes / 128` by default.
+    ///
+    /// The table gets 16 bytes for each and never grows; more entries than expected stand in
+    /// overflow lines, which cost reads some time.
+    pub fn expected_entries(mut self, entries: usize) -> Self {
+        self.expected_entries = Some(entries);
+        self
+    }
+
+    /// The TTL of entries that are stored without one; none by default.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// What a write meets that finds the memory bound reached.
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// Into how many shards counters and retired memory are split, rounded up to a power of
+    /// two; four for each core by default.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Who reclaims the memory of what was deleted.
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = maintenance;
+        self
+    }
+
+    /// A clock that moves only when told to, for tests.
+    pub fn clock(mut self, clock: MockClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Tells how many bytes a typed value holds outside its entry (on the heap, say), so that
+    /// they count towards `max_bytes`; zero by default. Byte strings are counted anyway.
+    ///
+    /// It is called once for each value that is stored, and must not call the cache.
+    pub fn weigher(
+        mut self,
+        weigher: impl Fn(&V::Borrowed) -> usize + Send + Sync + 'static,
+    ) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// The hasher; `ahash` with keys of its own for each cache by default.
+    ///
+    /// A hasher without a secret key lets whoever chooses keys put them all into one bucket.
+    pub fn hasher<T>(self, hasher: T) -> CacheBuilder<V, T> {
+        CacheBuilder {
+            max_bytes: self.max_bytes,
+            max_retired_bytes: self.max_retired_bytes,
+            max_value_bytes: self.max_value_bytes,
+            expected_entries: self.expected_entries,
+            default_ttl: self.default_ttl,
+            on_full: self.on_full,
+            shards: self.shards,
+            maintenance: self.maintenance,
+            clock: self.clock,
+            weigher: self.weigher,
+            hasher,
+            kind: PhantomData,
+        }
+    }
+
+    /// Makes the cache.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions` where a setting makes no sense; `Unavailable` where the system gives no
+    /// thread.
+    pub fn build(self) -> Result<Cache<V, S>>
+    where
+        S: BuildHasher<Hasher: Clone> + Send + Sync + 'static,
+    {
+        if self.max_bytes == 0 {
+            return Err(Error::options("max_bytes must be larger than zero"));
+        }
+        if self.shards == Some(0) {
+            return Err(Error::options("shards must be larger than zero"));
+        }
+        if self.max_value_bytes > (u32::MAX - 1) as usize {
+            return Err(Error::options("max_value_bytes must be less than 4 GiB"));
+        }
+        let default_ttl = self.default_ttl.map(check_ttl).transpose()?;
+
+        let guess = (self.max_bytes / GUESSED_ENTRY_BYTES).min(MOST_GUESSED_LINES * ENTRIES_A_LINE);
+        let entries = self.expected_entries.map_or(guess, |entries| entries as u64);
+        let lines = entries.div_ceil(ENTRIES_A_LINE).max(1);
+        let Some(lines) = usize::try_from(lines).ok().filter(|&lines| lines <= 1 << 40) else {
+            return Err(Error::options("expected_entries is more than any memory holds"));
+        };
+        let table = Table::new(lines);
+
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let models = cfg!(any(scopecache_loom, scopecache_shuttle));
+        let shards = self.shards.unwrap_or(if models { 1 } else { 4 * cores });
+        let shards = shards.clamp(1, 1 << 12).next_power_of_two().min(table.buckets());
+
+        let settings = Settings {
+            default_ttl,
+            max_value_bytes: self.max_value_bytes,
+            max_retired_bytes: self
+                .max_retired_bytes
+                .unwrap_or((self.max_bytes / 8).max(LEAST_MAX_RETIRED_BYTES)),
+            weigher: self.weigher,
+        };
+        let clock = self.clock.map_or_else(Clock::system, Clock::mock);
+        let budget = Budget::new(self.max_bytes, shards);
+        let core = Arc::new(Core::new(table, budget, shards, clock, self.hasher, settings));
+        match self.maintenance {
+            Maintenance::Manual => {}
+            Maintenance::Thread => start_driver(&core)?,
+        }
+        match self.on_full {
+            OnFull::Reject => {}
+        }
+        Ok(Cache::new(core))
+    }
+}
+
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+fn start_driver<V: Value, S: Send + Sync + 'static>(core: &Arc<Core<V, S>>) -> Result<()> {
+    use crate::cache::maintenance::Driver;
+    use crate::error::ErrorKind;
+
+    let driver = Driver::start(Arc::downgrade(core))
+        .map_err(|error| Error::with_source(ErrorKind::Unavailable, error))?;
+    let first = core.driver.set(driver);
+    debug_assert!(first.is_ok(), "a core is started once");
+    Ok(())
+}
+
+/// Models call `maintain` where they want it to happen.
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+fn start_driver<V: Value, S>(_: &Arc<Core<V, S>>) -> Result<()> {
+    Ok(())
+}
+
+impl<V: Value, S> fmt::Debug for CacheBuilder<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("max_bytes", &self.max_bytes)
+            .field("default_ttl", &self.default_ttl)
+            .field("on_full", &self.on_full)
+            .field("maintenance", &self.maintenance)
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(SLOTS > 1, "a model with one slot a line has no slot order to get wrong");

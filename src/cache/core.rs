@@ -1,0 +1,383 @@
+//! The engine's inside: what all operations share.
+//!
+//! An operation takes a guard, addresses a key by a [`Target`], and works on the entries that
+//! [`Core::look`] (for readers) or [`Core::first`] (for inserters) find. Everything that leaves
+//! the table passes through [`Core::took_out`].
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::budget::{Account, Budget};
+use crate::cache::maintenance::{Maintenance, Sweep};
+use crate::cache::node_cell::NodeCell;
+use crate::clock::{Clock, Nanos};
+use crate::directory::{Directory, Node};
+use crate::error::{Error, ErrorKind, Result};
+use crate::item::Item;
+use crate::namespace::{Namespace, check_key, key_hash};
+use crate::reclaim::{Guard, RetiredBytes, Stash, pin};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::yield_now;
+use crate::table::{self, Entry, Owner, Seen, Slot, State, Table};
+use crate::value::Value;
+
+/// What a typed value holds outside its entry, in bytes.
+pub(crate) type Weigher<V> = Box<dyn Fn(&<V as crate::value::sealed::Stored>::Borrowed) -> usize + Send + Sync>;
+
+pub(crate) struct Core<V: Value, S> {
+    pub(crate) table: Table<V, Node>,
+    pub(crate) directory: Directory,
+    pub(crate) shards: Box<[CachePadded<Shard<V>>]>,
+    pub(crate) budget: Budget,
+    pub(crate) clock: Clock,
+    pub(crate) hasher: S,
+    pub(crate) settings: Settings<V>,
+    pub(crate) maintenance: Maintenance,
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    pub(crate) driver: std::sync::OnceLock<crate::cache::maintenance::Driver>,
+    retired: Arc<RetiredBytes>,
+    /// Buckets of a shard, as a power of two.
+    shard_shift: u32,
+}
+
+pub(crate) struct Settings<V: Value> {
+    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) max_value_bytes: usize,
+    pub(crate) max_retired_bytes: u64,
+    pub(crate) weigher: Option<Weigher<V>>,
+}
+
+/// A share of the table with what would be contended if it were one for all.
+pub(crate) struct Shard<V: Value> {
+    stash: Stash<Entry<V, Node>>,
+    /// Entries in slots.
+    entries: AtomicU64,
+}
+
+/// The address of one key.
+pub(crate) struct Target<'a> {
+    pub(crate) namespace: Namespace<'a>,
+    pub(crate) key: &'a [u8],
+    pub(crate) hash: u64,
+    /// Where the caller remembers the namespace's node.
+    pub(crate) cell: Option<&'a NodeCell>,
+}
+
+/// What a reader finds under a key.
+pub(crate) enum Sight<'g, V: Value> {
+    Absent,
+    Present(Slot<'g, V, Node>, Seen<'g, V, Node>),
+    /// A placeholder: absent, but being loaded.
+    Loading(Slot<'g, V, Node>, Seen<'g, V, Node>),
+}
+
+impl<'a> Target<'a> {
+    /// # Errors
+    ///
+    /// `InvalidKey` where an id or the key has no valid length.
+    pub(crate) fn new<S: BuildHasher<Hasher: Clone>>(
+        namespace: Namespace<'a>,
+        key: &'a [u8],
+        hasher: &S,
+    ) -> Result<Self> {
+        namespace.check()?;
+        check_key(key)?;
+        let hash = key_hash(&namespace.prefix(hasher), key);
+        Ok(Self { namespace, key, hash, cell: None })
+    }
+
+    /// The same in a namespace that was resolved before.
+    #[inline]
+    pub(crate) fn in_scope<H: Hasher + Clone>(
+        namespace: Namespace<'a>,
+        prefix: &H,
+        cell: &'a NodeCell,
+        key: &'a [u8],
+    ) -> Result<Self> {
+        check_key(key)?;
+        Ok(Self { namespace, key, hash: key_hash(prefix, key), cell: Some(cell) })
+    }
+}
+
+impl<V: Value, S> Core<V, S> {
+    pub(crate) fn new(
+        table: Table<V, Node>,
+        budget: Budget,
+        shards: usize,
+        clock: Clock,
+        hasher: S,
+        settings: Settings<V>,
+    ) -> Self {
+        // What lies in the stashes together stays below a quarter of what may be retired.
+        let batch_bytes = (settings.max_retired_bytes / (4 * shards as u64)).min(64 << 10);
+        let shard = || Shard { stash: Stash::new(batch_bytes), entries: AtomicU64::new(0) };
+        Self {
+            shard_shift: (table.buckets() / shards).trailing_zeros(),
+            shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
+            table,
+            directory: Directory::new(),
+            budget,
+            clock,
+            hasher,
+            settings,
+            maintenance: Maintenance::new(),
+            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+            driver: std::sync::OnceLock::new(),
+            retired: Arc::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.directory.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    pub(crate) fn shard_of_bucket(&self, bucket: usize) -> usize {
+        bucket >> self.shard_shift
+    }
+
+    pub(crate) fn shard(&self, hash: u64) -> usize {
+        self.shard_of_bucket(self.table.bucket(hash))
+    }
+
+    pub(crate) fn account(&self, hash: u64) -> Account<'_> {
+        self.budget.account(self.shard(hash))
+    }
+
+    /// What a reader finds: the live, unexpired entry of the key, if there is one.
+    ///
+    /// A hit linearizes at the load of its slot: flags only go from alive to dead and the clock
+    /// only forward, so an entry that is found alive after that load was alive at it. What has
+    /// expired is taken out first and the search begins again, so that expiry is an operation
+    /// like any other.
+    #[inline]
+    pub(crate) fn look<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Sight<'g, V> {
+        let known = target.cell.map_or(std::ptr::null(), NodeCell::get);
+        'search: loop {
+            for (slot, entry) in self.table.probe(target.hash, guard) {
+                if !is_of(entry, target, known) {
+                    continue;
+                }
+                // Entries that are pending or killed never end the search: behind them there may
+                // be the live one.
+                if entry.state() != State::Live {
+                    if cfg!(bug = "get_stops_at_pending") {
+                        return Sight::Absent;
+                    }
+                    continue;
+                }
+                // Loaded after the slot, in this order: both flags, then the clock.
+                if entry.owner().is_dead() {
+                    return Sight::Absent;
+                }
+                if entry.flight().is_some() {
+                    return Sight::Loading(slot, entry);
+                }
+                if entry.is_expired(|| self.now()) {
+                    self.unlink(target.hash, &slot, entry);
+                    if cfg!(bug = "no_second_search") {
+                        return Sight::Absent;
+                    }
+                    continue 'search;
+                }
+                if let Some(cell) = target.cell
+                    && !std::ptr::eq(entry.owner_ptr(), known)
+                {
+                    cell.learn(entry.owner(), guard);
+                }
+                return Sight::Present(slot, entry);
+            }
+            return Sight::Absent;
+        }
+    }
+
+    /// The first entry of the key in slot order, of any node and in any state.
+    pub(crate) fn first<'g>(
+        &'g self,
+        target: &Target<'_>,
+        guard: &'g Guard,
+    ) -> Option<(Slot<'g, V, Node>, Seen<'g, V, Node>)> {
+        let known = target.cell.map_or(std::ptr::null(), NodeCell::get);
+        self.table.probe(target.hash, guard).find(|(_, entry)| is_of(*entry, target, known))
+    }
+
+    /// The node of the target's namespace with its count raised, made if need be.
+    pub(crate) fn raise<'g>(&self, target: &Target<'_>, guard: &'g Guard) -> Result<&'g Node> {
+        let account = self.account(target.hash);
+        if let Some(node) = target.cell.and_then(|cell| cell.node(guard))
+            && self.directory.raise(node, account, guard)
+        {
+            return Ok(node);
+        }
+        let node = loop {
+            match self.directory.resolve(target.namespace, account, guard) {
+                Err(error)
+                    if error.kind() == ErrorKind::CapacityExceeded && self.make_room(guard) => {}
+                answer => break answer?,
+            }
+        };
+        if let Some(cell) = target.cell {
+            cell.learn(node, guard);
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn release(&self, hash: u64, node: &Node, guard: &Guard) {
+        self.directory.release(node, self.account(hash), guard);
+    }
+
+    /// Takes an entry out of its slot, unless that has changed.
+    pub(crate) fn unlink<'g>(
+        &self,
+        hash: u64,
+        slot: &Slot<'g, V, Node>,
+        entry: Seen<'g, V, Node>,
+    ) -> bool {
+        let won = self.table.remove(slot);
+        if won {
+            self.took_out(hash, entry);
+        }
+        won
+    }
+
+    /// Books an entry that the caller has taken out of its slot, by whatever compare-exchange,
+    /// with nothing of its node in its place.
+    pub(crate) fn took_out(&self, hash: u64, entry: Seen<'_, V, Node>) {
+        let node = entry.owner();
+        node.book(None, Some(entry.bytes()));
+        self.retire(hash, entry);
+        self.account(hash).release(entry.bytes());
+        self.count_entries(hash, -1);
+        self.release(hash, node, entry.guard());
+    }
+
+    /// Takes out every entry of a deleted node from the chain of a handle.
+    pub(crate) fn sweep(&self, hash: u64, node: &Node, guard: &Guard) -> u64 {
+        let mut swept = 0;
+        self.table.sweep(hash, node, guard, |entry| {
+            self.took_out(hash, entry);
+            swept += 1;
+        });
+        swept
+    }
+
+    /// Ends the load whose place the entry held, and hands it to the reclaimer.
+    pub(crate) fn retire(&self, hash: u64, entry: Seen<'_, V, Node>) {
+        if cfg!(not(bug = "no_cancel")) {
+            entry.cancel_flight();
+        }
+        let shard = &self.shards[self.shard(hash)];
+        // SAFETY: the caller has taken it out of its slot, the only place where others find it.
+        unsafe { shard.stash.push(entry.as_ptr(), &self.retired, entry.guard()) };
+    }
+
+    pub(crate) fn count_entries(&self, hash: u64, change: i64) {
+        let entries = &self.shards[self.shard(hash)].entries;
+        // Relaxed: a statistic; wraps below zero only in between.
+        entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Entries in slots, those included that expired or died and were not yet taken out.
+    pub(crate) fn entries(&self) -> u64 {
+        // Relaxed: a statistic, orders nothing.
+        let sum = |sum: u64, shard: &CachePadded<Shard<V>>| {
+            sum.wrapping_add(shard.entries.load(Ordering::Relaxed))
+        };
+        self.shards.iter().fold(0, sum)
+    }
+
+    /// Bytes that were taken out and are not yet freed.
+    pub(crate) fn retired_bytes(&self) -> u64 {
+        self.retired.get() + self.shards.iter().map(|shard| shard.stash.bytes()).sum::<u64>()
+    }
+
+    /// A copy of an entry for its reader to keep.
+    #[inline]
+    pub(crate) fn item(&self, entry: Seen<'_, V, Node>) -> Item<V> {
+        Item::new(entry.to_owned(), entry.stamp(self.clock.wall_origin()))
+    }
+
+    /// Bytes in use: of entries, nodes, handles and overflow lines.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.budget.used()
+    }
+
+    /// Hands what was retired to the epochs and lets them work; call it without a guard.
+    pub(crate) fn flush(&self) {
+        let guard = pin();
+        for shard in &self.shards {
+            shard.stash.hand_over(&self.retired, &guard);
+        }
+        guard.flush();
+    }
+
+    /// Before a write, without a guard: makes sure that what it retires stays within the bound.
+    ///
+    /// # Errors
+    ///
+    /// `CapacityExceeded` where readers with old guards keep too much from being freed.
+    #[inline]
+    pub(crate) fn relieve(&self) -> Result<()> {
+        // What lies in the stashes is at most a quarter of the bound.
+        let limit = self.settings.max_retired_bytes / 4 * 3;
+        if self.retired.get() <= limit { Ok(()) } else { self.wait_for_readers(limit) }
+    }
+
+    #[cold]
+    fn wait_for_readers(&self, limit: u64) -> Result<()> {
+        // Each round can advance the epoch by one; three free what was retired before. A few
+        // more for readers that are just leaving.
+        for _ in 0..16 {
+            self.flush();
+            if self.retired.get() <= limit {
+                return Ok(());
+            }
+            yield_now();
+        }
+        Err(Error::with_detail(
+            ErrorKind::CapacityExceeded,
+            "a guard that is held for long keeps deleted data from being freed",
+        ))
+    }
+
+    /// When the budget is full: takes out what is deleted or expired already. Answers whether
+    /// that freed anything.
+    ///
+    /// It does a bounded amount of work and goes on from there the next time.
+    pub(crate) fn make_room(&self, guard: &Guard) -> bool {
+        for _ in 0..16 {
+            let progress = self.maintenance.step(self, 256, Sweep::Expired, guard);
+            if progress.freed_entries > 0 {
+                return true;
+            }
+            if progress.examined == 0 {
+                // Somebody else is at it.
+                yield_now();
+            }
+        }
+        false
+    }
+}
+
+#[inline]
+fn is_of<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>, known: *const Node) -> bool {
+    (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace))
+        && entry.key() == target.key
+}
+
+#[cold]
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed)
+}
+
+/// Bytes to reserve, beside an entry's own, for what its insertion may need: an overflow line, a
+/// chunk for its handle, and the parts of a sliding TTL that it may inherit.
+pub(crate) const INSERT_BYTES: u64 = table::LINE_BYTES + crate::directory::CHUNK_BYTES + 32;

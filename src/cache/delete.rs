@@ -1,0 +1,90 @@
+//! Taking away: of a key, of a whole namespace, of everything.
+
+use crate::cache::core::{Core, Sight, Target};
+use crate::cache::maintenance::{Job, Sweep};
+use crate::error::Result;
+use crate::item::{Item, Removed};
+use crate::namespace::Namespace;
+use crate::reclaim::{Guard, pin};
+use crate::value::Value;
+
+impl<V: Value, S> Core<V, S> {
+    /// Removes the visible entry of a key; answers whether there was one. A load of the key that
+    /// is under way loses the right to store.
+    pub(crate) fn delete(&self, target: &Target<'_>) -> Result<bool> {
+        self.check_open()?;
+        let guard = pin();
+        loop {
+            let (slot, entry, visible) = match self.look(target, &guard) {
+                Sight::Absent => return Ok(false),
+                Sight::Loading(slot, entry) => (slot, entry, false),
+                Sight::Present(slot, entry) => (slot, entry, true),
+            };
+            if self.unlink(target.hash, &slot, entry) {
+                return Ok(visible);
+            }
+        }
+    }
+
+    /// Removes the visible entry of a key and answers what it held.
+    pub(crate) fn take(&self, target: &Target<'_>) -> Result<Option<Item<V>>> {
+        self.check_open()?;
+        let guard = pin();
+        loop {
+            let Sight::Present(slot, entry) = self.look(target, &guard) else { return Ok(None) };
+            if self.unlink(target.hash, &slot, entry) {
+                return Ok(Some(self.item(entry)));
+            }
+        }
+    }
+
+    /// Deletes a namespace: one swap of a flag, whatever it holds. Reclaiming is left to
+    /// maintenance.
+    pub(crate) fn delete_namespace(&self, namespace: Namespace<'_>) -> Result<Removed> {
+        self.check_open()?;
+        namespace.check()?;
+        Ok(self.kill(namespace, &pin()))
+    }
+
+    fn kill(&self, namespace: Namespace<'_>, guard: &Guard) -> Removed {
+        // A deletion gives back bytes of nodes alone, to whichever shard.
+        let account = self.budget.account(0);
+        let Some((node, held)) = self.directory.kill(namespace, account, guard) else {
+            return Removed::default();
+        };
+        self.maintenance.push(Job::reclaim(node, held.entries));
+        Removed { entries: held.entries, bytes: held.bytes }
+    }
+
+    /// Deletes every namespace, one after another.
+    pub(crate) fn clear(&self) -> Removed {
+        let guard = pin();
+        let mut removed = self.kill(Namespace::Global, &guard);
+        for user in self.directory.users(&guard) {
+            let one = user.with_namespace(|namespace| self.kill(namespace, &guard));
+            removed.entries += one.entries;
+            removed.bytes += one.bytes;
+        }
+        removed
+    }
+
+    /// Refuses all calls from now on and frees everything.
+    pub(crate) fn close(&self) {
+        if !self.directory.close() {
+            return;
+        }
+        self.clear();
+        // Somebody else may be at work: then it is they who free the rest of their step.
+        while self.maintain(1 << 16, Sweep::None).pending {
+            crate::sync::yield_now();
+        }
+        // Without readers, this many rounds of the epochs free all that was retired.
+        (0..4).for_each(|_| self.flush());
+    }
+}
+
+impl<V: Value, S> Drop for Core<V, S> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

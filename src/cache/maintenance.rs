@@ -1,0 +1,338 @@
+//! Work that nobody waits for: reclaiming what was deleted, compacting handles, looking for
+//! expired entries.
+//!
+//! A deletion is visible at once; taking the dead entries out of the table is a job in a queue.
+//! Whoever calls [`Maintenance::step`] and gets the worker does some of it: the driver thread,
+//! `Cache::maintain`, or a writer that finds the queue long or the budget full. Steps are
+//! bounded; a job may take many.
+
+use std::collections::VecDeque;
+
+use crate::cache::core::Core;
+use crate::directory::{Detached, Node, NodeRef};
+use crate::reclaim::{Guard, pin};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::{Owner, State};
+use crate::value::Value;
+
+/// Sessions of a deleted user that are taken from it at a time.
+const SESSIONS: usize = 256;
+
+/// Dead entries waiting in the queue above which writers lend a hand.
+const BEHIND: u64 = 16 << 10;
+
+pub(crate) struct Maintenance {
+    queue: Mutex<VecDeque<Job>>,
+    /// About how many entries the jobs in the queue and at the worker concern, one for each job
+    /// included.
+    backlog: AtomicU64,
+    worker: Mutex<Worker>,
+}
+
+/// A piece of work that may take many steps.
+pub(crate) struct Job {
+    work: Work,
+    weight: u64,
+}
+
+enum Work {
+    Reclaim(NodeRef),
+    Compact(NodeRef),
+}
+
+#[derive(Default)]
+struct Worker {
+    /// The deletion at which the worker is, and its weight.
+    reclaim: Option<(Reclaim, u64)>,
+    /// Where the search for expired entries goes on.
+    bucket: usize,
+}
+
+/// A deleted namespace whose entries are being taken out.
+struct Reclaim {
+    root: NodeRef,
+    /// Of the root, sessions that are still to be done.
+    sessions: Vec<NodeRef>,
+    /// The root or one of its sessions, and what is left of its handles.
+    node: NodeRef,
+    handles: Detached,
+}
+
+/// Whether a step with budget left looks for expired entries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    None,
+    Expired,
+}
+
+/// What a call of [`Cache::maintain`](crate::Cache::maintain) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Handles and buckets that were looked at.
+    pub examined: usize,
+    /// Dead and expired entries that were taken out of the table.
+    pub freed_entries: u64,
+    /// Whether deleted data is still waiting to be reclaimed.
+    pub pending: bool,
+}
+
+impl Job {
+    pub(crate) fn reclaim(node: NodeRef, entries: u64) -> Self {
+        Self { work: Work::Reclaim(node), weight: entries + 1 }
+    }
+
+    pub(crate) fn compact(node: &Node) -> Self {
+        Self { work: Work::Compact(NodeRef::of(node)), weight: 1 }
+    }
+}
+
+impl Maintenance {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: Mutex::new(VecDeque::new()),
+            backlog: AtomicU64::new(0),
+            worker: Mutex::new(Worker::default()),
+        }
+    }
+
+    pub(crate) fn push(&self, job: Job) {
+        // Relaxed: a figure; the queue's lock orders the jobs.
+        self.backlog.fetch_add(job.weight, Ordering::Relaxed);
+        self.queue.lock().push_back(job);
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        // Relaxed: a figure.
+        self.backlog.load(Ordering::Relaxed) > 0
+    }
+
+    /// Does a little where the queue has grown long: those who make garbage faster than the
+    /// driver takes it away pay for it.
+    #[inline]
+    pub(crate) fn help_if_behind<V: Value, S>(&self, core: &Core<V, S>, guard: &Guard) {
+        // Relaxed: a figure.
+        if self.backlog.load(Ordering::Relaxed) > BEHIND {
+            self.step(core, 64, Sweep::None, guard);
+        }
+    }
+
+    /// Looks at about `budget` handles and buckets, unless somebody else is at work.
+    pub(crate) fn step<V: Value, S>(
+        &self,
+        core: &Core<V, S>,
+        budget: usize,
+        sweep: Sweep,
+        guard: &Guard,
+    ) -> Progress {
+        let mut progress = Progress::default();
+        if let Some(mut worker) = self.worker.try_lock() {
+            while progress.examined < budget && self.work(&mut worker, core, &mut progress, guard) {
+            }
+            if sweep == Sweep::Expired {
+                let left = budget.saturating_sub(progress.examined);
+                worker.sweep_expired(core, left, &mut progress, guard);
+            }
+        }
+        progress.pending = self.is_pending();
+        progress
+    }
+
+    /// Does one chunk of handles or one compaction; `false` where there is no job.
+    fn work<V: Value, S>(
+        &self,
+        worker: &mut Worker,
+        core: &Core<V, S>,
+        progress: &mut Progress,
+        guard: &Guard,
+    ) -> bool {
+        let done = if let Some((reclaim, weight)) = &mut worker.reclaim {
+            if reclaim.step(core, progress, guard) {
+                return true;
+            }
+            let weight = *weight;
+            worker.reclaim = None;
+            weight
+        } else {
+            let Some(job) = self.queue.lock().pop_front() else { return false };
+            match job.work {
+                Work::Reclaim(node) => {
+                    worker.reclaim = Some((Reclaim::new(node), job.weight));
+                    return true;
+                }
+                Work::Compact(node) => {
+                    progress.examined += core.compact(&node, guard);
+                    job.weight
+                }
+            }
+        };
+        // Relaxed: a figure.
+        self.backlog.fetch_sub(done, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Reclaim {
+    fn new(root: NodeRef) -> Self {
+        let handles = root.handles().detach();
+        Self { node: root.clone(), root, sessions: Vec::new(), handles }
+    }
+
+    /// Does one chunk of handles, or goes on to the next session; `false` at the end.
+    fn step<V: Value, S>(
+        &mut self,
+        core: &Core<V, S>,
+        progress: &mut Progress,
+        guard: &Guard,
+    ) -> bool {
+        let mut last = 0;
+        let chunk = self.handles.take_chunk(guard, |handle| {
+            last = handle;
+            progress.examined += 1;
+            progress.freed_entries += core.sweep(handle, &self.node, guard);
+        });
+        if let Some(bytes) = chunk {
+            core.account(last).release(bytes);
+            return true;
+        }
+        progress.examined += 1;
+        if self.sessions.is_empty() {
+            self.sessions = core.directory.take_sessions(&self.root, SESSIONS);
+        }
+        let Some(session) = self.sessions.pop() else { return false };
+        // Its user's death is its own. Once its entries are gone it retires by itself.
+        self.handles = session.handles().detach();
+        self.node = session;
+        true
+    }
+}
+
+impl Worker {
+    /// Takes expired, dead and killed entries out of the next buckets.
+    ///
+    /// Handles lead to dead entries, and reads to expired ones; this is for what nobody reads.
+    fn sweep_expired<V: Value, S>(
+        &mut self,
+        core: &Core<V, S>,
+        buckets: usize,
+        progress: &mut Progress,
+        guard: &Guard,
+    ) {
+        let now = core.now();
+        for _ in 0..buckets.min(core.table.buckets()) {
+            let bucket = self.bucket % core.table.buckets();
+            self.bucket = bucket + 1;
+            progress.examined += 1;
+            for (slot, entry) in core.table.bucket_entries(bucket, guard) {
+                let over = match entry.state() {
+                    State::Pending => false,
+                    State::Killed => true,
+                    State::Live => entry.owner().is_dead() || entry.is_expired(|| now),
+                };
+                // The low bits of a hash choose the bucket; no more of it is needed here.
+                if over && core.unlink(bucket as u64, &slot, entry) {
+                    progress.freed_entries += 1;
+                }
+            }
+        }
+    }
+}
+
+impl<V: Value, S> Core<V, S> {
+    /// Drops stale handles of a node; answers how many were looked at.
+    pub(crate) fn compact(&self, node: &Node, guard: &Guard) -> usize {
+        let (mut examined, mut last) = (0, 0);
+        let (made, retired) = node.handles().compact(guard, |handle| {
+            examined += 1;
+            last = handle;
+            self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
+        });
+        let account = self.account(last);
+        // What is rebuilt is never larger than what it replaces, but for rounding.
+        if made > retired {
+            let _ = account.reserve(made - retired);
+        } else {
+            account.release(retired - made);
+        }
+        examined
+    }
+
+    /// One bounded step of whatever there is to do, with a guard of its own.
+    pub(crate) fn maintain(&self, budget: usize, sweep: Sweep) -> Progress {
+        let progress = {
+            let guard = pin();
+            self.maintenance.step(self, budget, sweep, &guard)
+        };
+        self.flush();
+        progress
+    }
+}
+
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub(crate) use self::driver::Driver;
+
+/// The thread that maintains a cache by itself.
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod driver {
+    use std::sync::{Arc, Weak};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::{self, JoinHandle};
+    use std::time::Duration;
+
+    use super::{Core, Sweep, Value};
+
+    /// How long the thread sleeps while there is nothing to do. It is not woken: a deleter does
+    /// not pay for a system call, and what it deleted is invisible already.
+    const IDLE: Duration = Duration::from_millis(500);
+    /// How long after it last found something.
+    const BUSY: Duration = Duration::from_millis(1);
+    const STEP: usize = 1024;
+
+    /// Ends its thread when it is dropped.
+    pub(crate) struct Driver {
+        stop: Arc<AtomicBool>,
+        thread: Option<JoinHandle<()>>,
+    }
+
+    impl Driver {
+        pub(crate) fn start<V, S>(core: Weak<Core<V, S>>) -> std::io::Result<Self>
+        where
+            V: Value,
+            S: Send + Sync + 'static,
+        {
+            let stop = Arc::new(AtomicBool::new(false));
+            let stopped = Arc::clone(&stop);
+            let thread = thread::Builder::new().name("scopecache".into()).spawn(move || {
+                let mut pause = BUSY;
+                // Acquire: pairs with the Release in `drop`.
+                while !stopped.load(Ordering::Acquire) {
+                    let Some(core) = core.upgrade() else { return };
+                    let progress = core.maintain(STEP, Sweep::None);
+                    drop(core);
+                    pause = match progress.examined {
+                        0 => (pause * 2).min(IDLE),
+                        _ => BUSY,
+                    };
+                    if !progress.pending {
+                        thread::park_timeout(pause);
+                    }
+                }
+            })?;
+            Ok(Self { stop, thread: Some(thread) })
+        }
+    }
+
+    impl Drop for Driver {
+        fn drop(&mut self) {
+            // Release: pairs with the Acquire in the thread.
+            self.stop.store(true, Ordering::Release);
+            let Some(handle) = self.thread.take() else { return };
+            handle.thread().unpark();
+            // The thread itself drops it where it held the last reference to the cache.
+            if handle.thread().id() != thread::current().id() {
+                // An error is a panic of the thread, which has been reported.
+                let _ = handle.join();
+            }
+        }
+    }
+}

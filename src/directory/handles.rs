@@ -1,0 +1,381 @@
+//! The handles of one node: a lock-free list of the hashes of its entries.
+//!
+//! ```text
+//!  head = fill:16 | chunk:48
+//!    │
+//!    ▼
+//!  ┌─────────────┬───┬───┬───┬───┐     ┌─────────────┬───┬─ .. ─┬───┐
+//!  │ next, cap   │ h │ h │ h │   │ ──► │ next, cap   │ h │ full │ h │ ──► ..
+//!  └─────────────┴───┴───┴───┴───┘     └─────────────┴───┴─ .. ─┴───┘
+//! ```
+//!
+//! Only the first chunk has room; those behind it are full. A handle is weak: the entry that it
+//! was pushed for may be gone, and then it leads nowhere. It is never missing for an entry that
+//! is marked as indexed.
+//!
+//! - **push** writes the handle into the first free place of the chunk and then moves `fill` by
+//!   a compare-exchange on `head`. Every push changes that word, and so does **detach**, which
+//!   takes the whole list by a swap. So of a push and the detach of a deletion, one comes first:
+//!   either the deleter finds the handle, or the pusher, whose compare-exchange then reads what
+//!   the deleter wrote, sees the owner's death and sweeps for itself.
+//! - **compact** drops the handles that lead nowhere from the full chunks. It puts a rebuilt
+//!   list in place of the first chunk's successor, so that handles which lead somewhere are in
+//!   the list at every moment. `next` is taken by a swap when a detached list is walked: whoever
+//!   gets a chunk from `head` or `next` by swap or compare-exchange owns it.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr;
+
+use crate::reclaim::Guard;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::tagged;
+use crate::value::allocated;
+
+/// Handles that stand in the node itself: enough for a small session.
+const INLINE: usize = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 2 };
+const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 4 };
+const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 64 };
+
+/// The most bytes that one push can allocate.
+pub(crate) const CHUNK_BYTES: u64 = allocated(chunk_size(MOST)) as u64;
+
+/// A list of handles; it must not move once something was pushed.
+pub(crate) struct Handles {
+    head: AtomicPtr<Chunk>,
+    first: FirstChunk,
+}
+
+/// The header of a chunk; its places follow it.
+#[repr(C)]
+struct Chunk {
+    /// The next chunk, tagged with this chunk's capacity.
+    next: AtomicPtr<Chunk>,
+    /// Handles in all chunks behind this one when it was made.
+    below: u64,
+}
+
+#[repr(C)]
+struct FirstChunk {
+    header: Chunk,
+    places: [AtomicU64; INLINE],
+}
+
+/// A detached list. Its owner takes the chunks one by one.
+pub(crate) struct Detached {
+    next: *mut Chunk,
+    fill: u16,
+    inline: *const FirstChunk,
+}
+
+// SAFETY: a detached list is owned; what it points to is reached by its owner alone, or (by
+// listings under a guard) only read.
+unsafe impl Send for Detached {}
+
+const fn chunk_size(capacity: u16) -> usize {
+    size_of::<Chunk>() + capacity as usize * size_of::<AtomicU64>()
+}
+
+impl Handles {
+    pub(crate) fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            first: FirstChunk {
+                header: Chunk {
+                    next: AtomicPtr::new(tagged::pack(ptr::null_mut(), INLINE as u16)),
+                    below: 0,
+                },
+                places: std::array::from_fn(|_| AtomicU64::new(0)),
+            },
+        }
+    }
+
+    /// Makes the inline chunk the first one. Called once, when the list has its final address.
+    pub(crate) fn place(&self) {
+        // Relaxed: the node is not published yet.
+        self.head.store(self.inline(), Ordering::Relaxed);
+    }
+
+    fn inline(&self) -> *mut Chunk {
+        (&raw const self.first).cast_mut().cast()
+    }
+
+    /// Adds a handle; answers the bytes that it allocated and, where a chunk became full, how
+    /// many handles there are.
+    ///
+    /// In a race with others it may add the handle twice, which is harmless.
+    pub(crate) fn push(&self, handle: u64, guard: &Guard) -> (u64, Option<u64>) {
+        debug_assert!(handle != 0, "zero marks an empty place");
+        loop {
+            // Acquire: pairs with the AcqRel of the other pushes: the chunk's header is there.
+            let word = self.head.load(Ordering::Acquire);
+            let (chunk, fill) = (tagged::pointer(word), tagged::tag(word));
+            let room = if chunk.is_null() {
+                None
+            } else {
+                guard.check(chunk);
+                // SAFETY: chunks of a list are retired through the guard's epochs.
+                let header = unsafe { &*chunk };
+                (fill < header.capacity()).then_some(header)
+            };
+            let Some(header) = room else {
+                if let Some(answer) = self.push_chunk(word, handle) {
+                    return answer;
+                }
+                continue;
+            };
+            let filled = tagged::pack(chunk, fill + 1);
+            // AcqRel: publishes the handle for whoever counts it in; a loser acquires the one
+            // that stands there before it counts that in.
+            let placed = header.place(fill).compare_exchange(
+                0,
+                handle,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            // AcqRel: the step that a detach must see or that must see the detach; see the head
+            // of this file. Acquire failure: the same, if the detach came first.
+            let counted =
+                self.head.compare_exchange(word, filled, Ordering::AcqRel, Ordering::Acquire);
+            match (placed, counted) {
+                (Ok(_), Ok(_)) => return (0, None),
+                // Somebody else counted our handle in.
+                (Ok(_), Err(now)) if tagged::pointer(now) == chunk => return (0, None),
+                // Detached, or other chunks came on top: it may be counted in or not. Once more.
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts a new chunk that holds `handle` in front, if `head` still is `word`.
+    fn push_chunk(&self, word: *mut Chunk, handle: u64) -> Option<(u64, Option<u64>)> {
+        let behind = tagged::pointer(word);
+        // SAFETY: as in `push`.
+        let (capacity, below) = match unsafe { behind.as_ref() } {
+            None => (LEAST, 0),
+            Some(full) => {
+                let capacity = full.capacity();
+                (capacity.saturating_mul(2).clamp(LEAST, MOST), full.below + u64::from(capacity))
+            }
+        };
+        let new = Chunk::allocate(capacity, behind, below);
+        // SAFETY: just made, and of a capacity of at least one.
+        // Relaxed: published by the compare-exchange.
+        unsafe { &*new }.place(0).store(handle, Ordering::Relaxed);
+        let head = tagged::pack(new, 1);
+        // AcqRel: as in `push`. Relaxed failure: nothing is read through it.
+        match self.head.compare_exchange(word, head, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => {
+                let bytes = allocated(chunk_size(capacity)) as u64;
+                Some((bytes, Some(below)))
+            }
+            Err(_) => {
+                // SAFETY: it was not published.
+                unsafe { Chunk::free(new) };
+                None
+            }
+        }
+    }
+
+    /// Takes the whole list.
+    pub(crate) fn detach(&self) -> Detached {
+        // AcqRel: carries the death of the owner to later pushes; acquires the handles.
+        let word = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
+        Detached {
+            next: tagged::pointer(word),
+            fill: tagged::tag(word),
+            inline: &raw const self.first,
+        }
+    }
+
+    /// The handles that are in the list, each once, in ascending order.
+    pub(crate) fn snapshot(&self, guard: &Guard) -> Vec<u64> {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let word = self.head.load(Ordering::Acquire);
+        let mut handles = Vec::new();
+        collect(tagged::pointer(word), tagged::tag(word), guard, &mut handles);
+        handles.sort_unstable();
+        handles.dedup();
+        handles
+    }
+
+    /// Bytes that the chunks take from the budget.
+    pub(crate) fn bytes(&self, guard: &Guard) -> u64 {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let mut chunk = tagged::pointer(self.head.load(Ordering::Acquire));
+        let mut bytes = 0;
+        while !chunk.is_null() {
+            guard.check(chunk);
+            // SAFETY: chunks of a list are retired through the guard's epochs.
+            let header = unsafe { &*chunk };
+            if chunk != self.inline() {
+                bytes += allocated(chunk_size(header.capacity())) as u64;
+            }
+            // Acquire: pairs with the AcqRel of whoever wrote it.
+            chunk = tagged::pointer(header.next.load(Ordering::Acquire));
+        }
+        bytes
+    }
+
+    /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers the
+    /// bytes that it allocated and those that it retired.
+    ///
+    /// Gives up where somebody else compacts or detaches meanwhile.
+    pub(crate) fn compact(
+        &self,
+        guard: &Guard,
+        mut leads_somewhere: impl FnMut(u64) -> bool,
+    ) -> (u64, u64) {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let first = tagged::pointer(self.head.load(Ordering::Acquire));
+        // SAFETY: chunks of a list are retired through the guard's epochs.
+        let Some(first) = (unsafe { first.as_ref() }) else { return (0, 0) };
+        // Acquire: pairs with the AcqRel swap or compare-exchange that wrote it.
+        let old = first.next.load(Ordering::Acquire);
+        let mut handles = Vec::new();
+        collect(tagged::pointer(old), u16::MAX, guard, &mut handles);
+        handles.sort_unstable();
+        handles.dedup();
+        handles.retain(|&handle| leads_somewhere(handle));
+
+        let (mut rebuilt, mut bytes, mut below) = (ptr::null_mut(), 0, 0);
+        for part in handles.chunks(usize::from(MOST)) {
+            let capacity = part.len() as u16;
+            rebuilt = Chunk::allocate(capacity, rebuilt, below);
+            bytes += allocated(chunk_size(capacity)) as u64;
+            below += u64::from(capacity);
+            for (place, &handle) in (0..).zip(part) {
+                // SAFETY: just made; `place` is below its capacity.
+                // Relaxed: published by the compare-exchange.
+                unsafe { &*rebuilt }.place(place).store(handle, Ordering::Relaxed);
+            }
+        }
+        let new = tagged::pack(rebuilt, first.capacity());
+        // AcqRel: publishes the rebuilt chunks; wins the old ones.
+        let swapped = first.next.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        let mut given_up = Detached {
+            next: tagged::pointer(if swapped.is_ok() { old } else { rebuilt }),
+            fill: u16::MAX,
+            inline: &raw const self.first,
+        };
+        let mut retired = 0;
+        while let Some(chunk) = given_up.take_chunk(guard, |_| {}) {
+            retired += chunk;
+        }
+        if swapped.is_ok() { (bytes, retired) } else { (0, 0) }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        // Relaxed: exclusive access, here and below.
+        let mut chunk = tagged::pointer(self.head.load(Ordering::Relaxed));
+        while !chunk.is_null() {
+            // SAFETY: `&mut self`: the list and all its chunks are ours.
+            let next = tagged::pointer(unsafe { &*chunk }.next.load(Ordering::Relaxed));
+            if chunk != self.inline() {
+                // SAFETY: not inline, so `Chunk::allocate` made it; freed once.
+                unsafe { Chunk::free(chunk) };
+            }
+            chunk = next;
+        }
+    }
+}
+
+impl Detached {
+    /// Shows the handles of the next chunk and retires it; answers its allocated bytes, or
+    /// `None` at the end of the list.
+    pub(crate) fn take_chunk(&mut self, guard: &Guard, show: impl FnMut(u64)) -> Option<u64> {
+        let chunk = self.next;
+        if chunk.is_null() {
+            return None;
+        }
+        guard.check(chunk);
+        // SAFETY: the list is ours, and its chunks are retired below, once.
+        let header = unsafe { &*chunk };
+        let capacity = header.capacity();
+        header.handles(self.fill).for_each(show);
+        // AcqRel: takes the successor; a compaction's compare-exchange comes before or fails.
+        let end = tagged::pack(ptr::null_mut(), capacity);
+        self.next = tagged::pointer(header.next.swap(end, Ordering::AcqRel));
+        self.fill = u16::MAX;
+        if ptr::eq(chunk, self.inline.cast()) {
+            return Some(0);
+        }
+        // SAFETY: taken out by the swap that made it ours; listings that still read it hold
+        // guards.
+        unsafe { guard.defer(chunk.cast_const().cast(), move || Chunk::free(chunk)) };
+        Some(allocated(chunk_size(capacity)) as u64)
+    }
+}
+
+impl Chunk {
+    fn layout(capacity: u16) -> Layout {
+        Layout::from_size_align(chunk_size(capacity), align_of::<Self>()).expect("a small chunk")
+    }
+
+    fn allocate(capacity: u16, next: *mut Self, below: u64) -> *mut Self {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout holds at least the header.
+        let chunk = unsafe { alloc(layout) }.cast::<Self>();
+        if chunk.is_null() {
+            handle_alloc_error(layout);
+        }
+        assert!(tagged::fits(chunk), "scopecache needs pointers of at most 48 bits");
+        // SAFETY: the allocation is ours and large enough for header and places.
+        unsafe {
+            chunk.write(Self { next: AtomicPtr::new(tagged::pack(next, capacity)), below });
+            let places = chunk.add(1).cast::<AtomicU64>();
+            for place in 0..usize::from(capacity) {
+                places.add(place).write(AtomicU64::new(0));
+            }
+        }
+        chunk
+    }
+
+    /// # Safety
+    ///
+    /// `chunk` comes from `allocate`, and nobody reaches it any more.
+    unsafe fn free(chunk: *mut Self) {
+        // SAFETY: as the caller promises.
+        let capacity = unsafe { &*chunk }.capacity();
+        // SAFETY: as the caller promises; made with this layout.
+        unsafe {
+            let places = chunk.add(1).cast::<AtomicU64>();
+            for place in 0..usize::from(capacity) {
+                places.add(place).drop_in_place();
+            }
+            chunk.drop_in_place();
+            dealloc(chunk.cast(), Self::layout(capacity));
+        }
+    }
+
+    fn capacity(&self) -> u16 {
+        // Relaxed: the tag never changes.
+        tagged::tag(self.next.load(Ordering::Relaxed))
+    }
+
+    fn place(&self, index: u16) -> &AtomicU64 {
+        debug_assert!(index < self.capacity());
+        // SAFETY: `capacity` places follow the header, in a heap chunk as in the inline one.
+        unsafe { &*(&raw const *self).add(1).cast::<AtomicU64>().add(usize::from(index)) }
+    }
+
+    /// The handles in the first `fill` places.
+    fn handles(&self, fill: u16) -> impl Iterator<Item = u64> {
+        // Acquire: pairs with the AcqRel by which the handle was placed.
+        (0..fill.min(self.capacity())).map(|index| self.place(index).load(Ordering::Acquire))
+    }
+}
+
+/// Adds the handles of a list that starts at `chunk` and fills that up to `fill`.
+fn collect(mut chunk: *mut Chunk, mut fill: u16, guard: &Guard, handles: &mut Vec<u64>) {
+    while !chunk.is_null() {
+        guard.check(chunk);
+        // SAFETY: chunks of a list are retired through the guard's epochs.
+        let header = unsafe { &*chunk };
+        handles.extend(header.handles(fill));
+        // Acquire: pairs with the AcqRel of whoever wrote it.
+        chunk = tagged::pointer(header.next.load(Ordering::Acquire));
+        fill = u16::MAX;
+    }
+}

@@ -1,0 +1,455 @@
+//! A node: the record of one incarnation of a user, a session, or the global namespace.
+//!
+//! ```text
+//!  one cache line that reads touch        one that inserts and removals write
+//! ┌──────┬──────┬──────────┬──────┐     ┌──────┬──────┬───────┬─────────────────────┐
+//! │ user │ name │ sessions │ dead │     │ refs │ word │ bytes │ handles (few inline) │
+//! └──────┴──────┴──────────┴──────┘     └──────┴──────┴───────┴─────────────────────┘
+//! ```
+//!
+//! The node is the incarnation: deleting a namespace is one swap of `dead`, and who comes back
+//! gets another node. Entries point to their node, so whether an entry is visible is read off
+//! the node, and nothing has to be done to the entries for them to be gone.
+//!
+//! # Life
+//!
+//! `word` counts what needs the node in the directory: entries in slots, setters in flight and,
+//! for a user, open sessions. Who brings it to zero closes it ([`CLOSED`]), for good: a raise
+//! that meets the mark looks the namespace up again. `refs` counts references to the memory:
+//! one for being open (dropped through the epochs, since entries and the directory hold bare
+//! pointers), one for each scope, each open session of a user, each pending reclaim.
+
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use crate::directory::handles::Handles;
+use crate::directory::names::SessionNames;
+use crate::item::Usage;
+use crate::namespace::Namespace;
+use crate::reclaim::Guard;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::table::Owner;
+use crate::value::allocated;
+
+/// In `word`: the node is out of the directory.
+const CLOSED: u64 = 1 << 63;
+/// In `word` and `bytes`: a deleted session, which no longer counts in its user's totals.
+const APART: u64 = 1 << 62;
+/// In `word`: the count.
+const COUNT: u64 = APART - 1;
+
+#[repr(C, align(64))]
+pub(crate) struct Node {
+    // What reads touch.
+    user: Option<NodeRef>,
+    name: Name,
+    /// Of users alone.
+    sessions: Option<Box<Sessions>>,
+    kind: Kind,
+    dead: AtomicBool,
+
+    // What writes touch.
+    refs: AtomicUsize,
+    word: AtomicU64,
+    /// Of a session its own; of a user its own and those of its open sessions.
+    bytes: AtomicU64,
+    handles: Handles,
+}
+
+/// What a user has besides what every node has.
+pub(crate) struct Sessions {
+    pub(crate) names: Mutex<SessionNames>,
+    /// Entries of the user and of its open sessions, setters in flight there included.
+    entries: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Global,
+    User,
+    Session,
+}
+
+/// An id. Short ones, UUIDs among them, stand in the node.
+enum Name {
+    Inline { len: u8, bytes: [u8; INLINE_NAME] },
+    Heap(Box<[u8]>),
+}
+
+const INLINE_NAME: usize = 38;
+
+/// A counted reference to a node.
+pub(crate) struct NodeRef(NonNull<Node>);
+
+// SAFETY: a node is shared through atomics and locks alone.
+unsafe impl Send for NodeRef {}
+// SAFETY: as above.
+unsafe impl Sync for NodeRef {}
+
+/// What [`Node::release`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    InUse,
+    /// Nothing needs it any more: it is to be retired.
+    Empty,
+}
+
+impl NodeRef {
+    pub(crate) fn global() -> Self {
+        Self::allocate(Kind::Global, None, &[], None)
+    }
+
+    pub(crate) fn user(id: &str) -> Self {
+        let sessions =
+            Sessions { names: Mutex::new(SessionNames::new()), entries: AtomicU64::new(0) };
+        Self::allocate(Kind::User, None, id.as_bytes(), Some(Box::new(sessions)))
+    }
+
+    pub(crate) fn session(user: Self, id: &str) -> Self {
+        Self::allocate(Kind::Session, Some(user), id.as_bytes(), None)
+    }
+
+    /// A node with a count of one, for whoever asked for it. The reference that is returned is
+    /// the one for being open.
+    fn allocate(
+        kind: Kind,
+        user: Option<Self>,
+        name: &[u8],
+        sessions: Option<Box<Sessions>>,
+    ) -> Self {
+        let node = Box::new(Node {
+            user,
+            name: Name::new(name),
+            sessions,
+            kind,
+            dead: AtomicBool::new(false),
+            refs: AtomicUsize::new(1),
+            word: AtomicU64::new(1),
+            bytes: AtomicU64::new(0),
+            handles: Handles::new(),
+        });
+        node.handles.place();
+        Self(NonNull::from(Box::leak(node)))
+    }
+
+    pub(crate) fn as_ptr(&self) -> NonNull<Node> {
+        self.0
+    }
+
+    /// Gives the reference away as a bare pointer.
+    pub(crate) fn into_raw(self) -> NonNull<Node> {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    ///
+    /// The pointer comes from [`into_raw`](Self::into_raw) and is taken back once.
+    pub(crate) unsafe fn from_raw(node: NonNull<Node>) -> Self {
+        Self(node)
+    }
+
+    /// Another reference to a node that a guard keeps.
+    pub(crate) fn of(node: &Node) -> Self {
+        // Relaxed: the guard keeps the reference for being open from being dropped, so the
+        // count is not zero; a new reference needs no more than that.
+        node.refs.fetch_add(1, Ordering::Relaxed);
+        Self(NonNull::from(node))
+    }
+}
+
+impl Deref for NodeRef {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        // SAFETY: the reference counts, so the node is there.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for NodeRef {
+    fn clone(&self) -> Self {
+        Self::of(self)
+    }
+}
+
+impl Drop for NodeRef {
+    fn drop(&mut self) {
+        // AcqRel: whoever drops the last reference must see all that others did with theirs.
+        if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: made by `Box::leak`, and that was the last reference.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
+impl Owner for Node {
+    /// Whether the namespace, or the user that it belongs to, was deleted.
+    #[inline]
+    fn is_dead(&self) -> bool {
+        // Acquire: pairs with the AcqRel of `kill`: who sees a death sees what came before it.
+        self.dead.load(Ordering::Acquire)
+            || (cfg!(not(bug = "no_user_flag"))
+                && self
+                    .user
+                    .as_ref()
+                    // Acquire: as above.
+                    .is_some_and(|user| user.dead.load(Ordering::Acquire)))
+    }
+
+    fn same_namespace(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.name.bytes() == other.name.bytes()
+            && match (&self.user, &other.user) {
+                (Some(one), Some(two)) => one.name.bytes() == two.name.bytes(),
+                (one, two) => one.is_none() && two.is_none(),
+            }
+    }
+}
+
+impl Node {
+    /// Whether this is an incarnation of the namespace.
+    #[inline]
+    pub(crate) fn is_named(&self, namespace: Namespace<'_>) -> bool {
+        match namespace {
+            Namespace::Global => self.kind == Kind::Global,
+            Namespace::User { user } => {
+                self.kind == Kind::User && self.name.bytes() == user.as_bytes()
+            }
+            Namespace::Session { user, session } => {
+                self.kind == Kind::Session
+                    && self.name.bytes() == session.as_bytes()
+                    && self
+                        .user
+                        .as_ref()
+                        .is_some_and(|node| node.name.bytes() == user.as_bytes())
+            }
+        }
+    }
+
+    pub(crate) fn name(&self) -> &[u8] {
+        self.name.bytes()
+    }
+
+    /// The id as a string; ids come from `&str`s.
+    pub(crate) fn id(&self) -> String {
+        String::from_utf8_lossy(self.name.bytes()).into_owned()
+    }
+
+    /// The namespace whose incarnation this is.
+    pub(crate) fn with_namespace<R>(&self, f: impl FnOnce(Namespace<'_>) -> R) -> R {
+        let own = self.id();
+        match (self.kind, &self.user) {
+            (Kind::Session, Some(user)) => {
+                f(Namespace::Session { user: &user.id(), session: &own })
+            }
+            (Kind::Global, _) => f(Namespace::Global),
+            _ => f(Namespace::User { user: &own }),
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&NodeRef> {
+        self.user.as_ref()
+    }
+
+    pub(crate) fn is_global(&self) -> bool {
+        self.kind == Kind::Global
+    }
+
+    pub(crate) fn sessions(&self) -> Option<&Sessions> {
+        self.sessions.as_deref()
+    }
+
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.handles
+    }
+
+    /// Whether this node itself was deleted, whatever its user.
+    pub(crate) fn is_killed(&self) -> bool {
+        // Acquire: as in `is_dead`.
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Deletes the namespace: **the linearization point of a deletion.** Answers what it held,
+    /// or `None` where somebody else has deleted it.
+    pub(crate) fn kill(&self) -> Option<Usage> {
+        // AcqRel: pairs with `is_dead`; a read-modify-write, so that one deleter wins.
+        if self.dead.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let Some((user, sessions)) = self.user_totals() else { return Some(self.usage()) };
+        // From these two moments on the session no longer counts in its user's totals. Each
+        // change of it is either before its moment, and was or will be added to the totals, or
+        // after it, and sees the mark: sums commute, so nothing is lost or counted twice.
+        // Relaxed: figures; the read-modify-writes of each word have one order.
+        let entries = self.word.fetch_or(APART, Ordering::Relaxed) & COUNT;
+        let bytes = self.bytes.fetch_or(APART, Ordering::Relaxed);
+        sessions.entries.fetch_sub(entries, Ordering::Relaxed);
+        user.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(Usage { entries, bytes })
+    }
+
+    /// Of a session, where its user keeps the totals.
+    fn user_totals(&self) -> Option<(&Self, &Sessions)> {
+        let user = self.user.as_deref()?;
+        Some((user, user.sessions()?))
+    }
+
+    /// Counts one more need of the node, unless it is closed.
+    ///
+    /// The count of a closed node may be anything.
+    pub(crate) fn raise(&self) -> bool {
+        // AcqRel: orders against the close: who raised first is counted, who comes later sees
+        // the mark and what the closer did.
+        let before = self.word.fetch_add(1, Ordering::AcqRel);
+        if before & CLOSED != 0 && cfg!(not(bug = "no_closed_check")) {
+            return false;
+        }
+        self.count_in_user(before, 1);
+        true
+    }
+
+    /// Counts a fresh session's first need in its user's totals.
+    pub(crate) fn count_first(&self) {
+        self.count_in_user(0, 1);
+    }
+
+    /// Counts one need less.
+    pub(crate) fn release(&self) -> Released {
+        // AcqRel: whoever closes must see all that was done under the counts.
+        let before = self.word.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before & COUNT > 0, "released more often than raised");
+        self.count_in_user(before, -1);
+        if before & COUNT == 1 { Released::Empty } else { Released::InUse }
+    }
+
+    /// Adds to the entries of the user, unless the session was deleted when its own count
+    /// changed.
+    fn count_in_user(&self, word: u64, change: i64) {
+        if word & APART == 0
+            && let Some((_, sessions)) = self.user_totals()
+        {
+            // Relaxed: a statistic; wraps below zero only in between.
+            sessions.entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the node if nothing needs it; one caller wins.
+    pub(crate) fn close(&self) -> bool {
+        // Relaxed: the compare-exchange verifies it.
+        let word = self.word.load(Ordering::Relaxed);
+        // AcqRel: see `raise` and `release`. Relaxed failure: somebody raised it or closed it,
+        // or deletes it and will find it empty.
+        let close = |word| {
+            self.word
+                .compare_exchange(word, word | CLOSED, Ordering::AcqRel, Ordering::Relaxed)
+                .map_err(|now| now & (COUNT | CLOSED) == 0)
+        };
+        if word & (COUNT | CLOSED) != 0 {
+            return false;
+        }
+        // Once more where only the mark of a deletion came in between: nobody else will.
+        close(word).or_else(|marked| if marked { close(word | APART) } else { Err(false) }).is_ok()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: see `raise`.
+        self.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Entries, setters in flight and open sessions.
+    pub(crate) fn count(&self) -> u64 {
+        // Relaxed: a statistic, orders nothing.
+        self.word.load(Ordering::Relaxed) & COUNT
+    }
+
+    /// Books an entry of this node that came, and one that went where it was replaced.
+    pub(crate) fn book(&self, came: Option<u64>, went: Option<u64>) {
+        let change = came.unwrap_or(0).wrapping_sub(went.unwrap_or(0));
+        if change != 0 {
+            // Relaxed: statistics; they wrap below zero only in between.
+            let before = self.bytes.fetch_add(change, Ordering::Relaxed);
+            if before & APART == 0
+                && let Some(user) = &self.user
+            {
+                user.bytes.fetch_add(change, Ordering::Relaxed);
+            }
+        }
+        // A session's entries are counted with its word.
+        if let Some(sessions) = self.sessions() {
+            let change = i64::from(came.is_some()) - i64::from(went.is_some());
+            if change != 0 {
+                // Relaxed: as above.
+                sessions.entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What the namespace holds; for a user its sessions included.
+    pub(crate) fn usage(&self) -> Usage {
+        let entries = match self.sessions() {
+            // Relaxed: a statistic, orders nothing.
+            Some(sessions) => sessions.entries.load(Ordering::Relaxed),
+            // One is the global namespace's own.
+            None => self.count().saturating_sub(u64::from(self.is_global())),
+        };
+        // Relaxed: a statistic, orders nothing.
+        Usage { entries, bytes: self.bytes.load(Ordering::Relaxed) & !APART }
+    }
+
+    /// Bytes of the node itself, without its handles.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        Self::bytes_for(self.name.bytes().len(), self.sessions.is_some())
+    }
+
+    /// Bytes of a node whose id has this length.
+    pub(crate) fn bytes_for(name_len: usize, is_user: bool) -> u64 {
+        // A place in the map of names, at its usual load.
+        const PLACE: usize = 16;
+        let name = if name_len > INLINE_NAME { allocated(name_len) } else { 0 };
+        let sessions = if is_user { allocated(size_of::<Sessions>()) } else { 0 };
+        (allocated(size_of::<Self>()) + name + sessions + PLACE) as u64
+    }
+
+    /// Drops the reference for being open, once no guard can have come by the node through an
+    /// entry or the directory.
+    ///
+    /// # Safety
+    ///
+    /// Called once, by who [closed](Self::close) it.
+    pub(crate) unsafe fn retire(&self, guard: &Guard) {
+        let node = NonNull::from(self);
+        let free = move || {
+            // SAFETY: the reference for being open, given away by `NodeRef::into_raw` when the
+            // node was put into the directory, and dropped here alone.
+            drop(unsafe { NodeRef::from_raw(node) });
+        };
+        // SAFETY: the node is out of the directory, and no entry in a slot points to it.
+        unsafe { guard.defer(node.as_ptr().cast_const().cast(), free) };
+    }
+}
+
+impl Name {
+    fn new(name: &[u8]) -> Self {
+        if name.len() > INLINE_NAME {
+            return Self::Heap(name.into());
+        }
+        let mut bytes = [0; INLINE_NAME];
+        bytes[..name.len()].copy_from_slice(name);
+        Self::Inline { len: name.len() as u8, bytes }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(any(scopecache_loom, scopecache_shuttle))))]
+const _: () = {
+    assert!(size_of::<Node>() == 128, "a node is two cache lines");
+    assert!(std::mem::offset_of!(Node, refs) == 64, "reads and writes keep to their lines");
+};

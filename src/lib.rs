@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod budget;
+mod cache;
+mod clock;
+mod directory;
+mod error;
+mod item;
+mod namespace;
+mod options;
+mod reclaim;
+mod sync;
+mod table;
+mod tagged;
+mod value;
+
+pub use self::cache::{
+    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
+};
+pub use self::clock::MockClock;
+pub use self::error::{Error, ErrorKind, Part, Result};
+pub use self::item::{Item, Removed, Usage, Version};
+pub use self::namespace::{MAX_ID_BYTES, MAX_KEY_BYTES, Namespace};
+pub use self::options::{Condition, SetOptions};
+pub use self::reclaim::Guard;
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+pub use self::reclaim::quiesce;
+pub use self::value::{Blob, IntoValue, SmallBytes, Value};
