@@ -14,7 +14,8 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::Ordering;
+use crate::sync::figures::AtomicU64;
 
 /// The largest credit of a shard, in bytes.
 const MAX_CREDIT: u64 = 64 << 10;
@@ -52,8 +53,7 @@ impl Budget {
     pub(crate) fn used(&self) -> u64 {
         // Relaxed: figures. Credits first: bytes that move from the global figure to a credit
         // meanwhile count twice as granted rather than never.
-        let credits: u64 =
-            self.credits.iter().map(|credit| credit.load(Ordering::Relaxed)).sum();
+        let credits: u64 = self.credits.iter().map(|credit| credit.load(Ordering::Relaxed)).sum();
         self.granted.load(Ordering::Relaxed).saturating_sub(credits)
     }
 

@@ -30,6 +30,17 @@ pub(crate) use self::imp::{Condvar, MutexGuard, atomic, thread_local, yield_now}
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub(crate) use self::imp::{ThreadId, current};
 
+/// Atomics for figures: what is counted for statistics and budgets, and orders nothing.
+///
+/// Under loom they are std's, which it does not see: each of its steps would multiply the
+/// executions of every model, and sums commute. Shuttle sees them.
+pub(crate) mod figures {
+    #[cfg(not(scopecache_loom))]
+    pub(crate) use super::atomic::{AtomicU64, AtomicUsize};
+    #[cfg(scopecache_loom)]
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
+}
+
 /// A mutex without poisoning: what a panicking holder leaves behind is consistent everywhere
 /// in this crate, since no user code runs under a lock.
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);

@@ -19,13 +19,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::item::Item;
 use crate::namespace::{Namespace, check_key, key_hash};
 use crate::reclaim::{Guard, RetiredBytes, Stash, pin};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::Ordering;
+use crate::sync::figures::AtomicU64;
 use crate::sync::yield_now;
 use crate::table::{self, Entry, Owner, Seen, Slot, State, Table};
 use crate::value::Value;
 
 /// What a typed value holds outside its entry, in bytes.
-pub(crate) type Weigher<V> = Box<dyn Fn(&<V as crate::value::sealed::Stored>::Borrowed) -> usize + Send + Sync>;
+pub(crate) type Weigher<V> =
+    Box<dyn Fn(&<V as crate::value::sealed::Stored>::Borrowed) -> usize + Send + Sync>;
 
 pub(crate) struct Core<V: Value, S> {
     pub(crate) table: Table<V, Node>,

@@ -109,8 +109,8 @@ impl<V: Value, S> Core<V, S> {
             version: Version::next(),
         };
         let draft = Draft::placeholder(&header, Arc::clone(&flight));
-        let mut writer = Writer::new(self, target, header, draft.bytes(), &guard)
-            .with_intent(Intent::Lease);
+        let mut writer =
+            Writer::new(self, target, header, draft.bytes(), &guard).with_intent(Intent::Lease);
         Ok(match writer.insert(draft, &guard)? {
             Inserted::Stored => Begin::Lead(flight),
             Inserted::Met(entry) if entry.flight().is_some() => join(entry),
@@ -138,6 +138,7 @@ impl<V: Value, S> Core<V, S> {
         let version = writer.version();
         loop {
             let Some((slot, placeholder)) = self.placeholder(target, flight, &guard) else {
+                flight.land(Outcome::Cancelled);
                 return Ok((shown, None));
             };
             if placeholder.owner().is_dead() && cfg!(not(bug = "fulfil_ignores_death")) {
@@ -162,7 +163,8 @@ impl<V: Value, S> Core<V, S> {
                 break;
             }
         }
-        // If somebody else took it out, it was they who set the outcome, or will.
+        // It may have been taken out before it was seen live; whoever joined it must wake.
+        flight.land(Outcome::Cancelled);
     }
 
     fn placeholder<'g>(
@@ -221,8 +223,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Lease<V, S> {
         let core = self.scope.core();
         let wall_origin = core.clock.wall_origin();
         value.with_input(|input| {
-            let (item, _) = core
-                .land(&target, &self.flight, input, &options, |draft| draft.item(wall_origin))?;
+            let (item, _) =
+                core.land(&target, &self.flight, input, &options, |draft| draft.item(wall_origin))?;
             Ok(item)
         })
     }

@@ -80,12 +80,9 @@ impl<V: Value, S> Core<V, S> {
 
     /// Whether the node has a visible entry of its own.
     fn has_visible(&self, node: &Node, guard: &Guard) -> bool {
-        node.handles()
-            .snapshot(guard)
-            .into_iter()
-            .any(|hash| {
-                self.table.probe(hash, guard).any(|(_, entry)| self.is_visible(entry, node))
-            })
+        node.handles().snapshot(guard).into_iter().any(|hash| {
+            self.table.probe(hash, guard).any(|(_, entry)| self.is_visible(entry, node))
+        })
     }
 
     /// The sessions of a user that have a visible entry, in ascending order.

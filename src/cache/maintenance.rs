@@ -12,7 +12,8 @@ use crate::cache::core::Core;
 use crate::directory::{Detached, Node, NodeRef};
 use crate::reclaim::{Guard, pin};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::Ordering;
+use crate::sync::figures::AtomicU64;
 use crate::table::{Owner, State};
 use crate::value::Value;
 
@@ -274,8 +275,8 @@ pub(crate) use self::driver::Driver;
 /// The thread that maintains a cache by itself.
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 mod driver {
-    use std::sync::{Arc, Weak};
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Weak};
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 

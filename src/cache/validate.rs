@@ -73,9 +73,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
                 if !self.table.probe(hash, &guard).any(|(_, other)| other.is(&entry)) {
                     broken.push(format!("bucket {bucket}: an entry with a wrong tag"));
                 }
-                let name = node.with_namespace(|namespace| {
-                    (format!("{namespace:?}"), entry.key().to_vec())
-                });
+                let name = node
+                    .with_namespace(|namespace| (format!("{namespace:?}"), entry.key().to_vec()));
                 if keys.contains(&name) {
                     broken.push(format!("bucket {bucket}: a key is there twice"));
                 }

@@ -92,8 +92,7 @@ impl<V: Value, S> Core<V, S> {
             return Ok(None);
         }
         let (mut writer, draft) = self.writer(target, input, extent, &times, &guard)?;
-        writer.intent =
-            if condition == Condition::Absent { Intent::Insert } else { Intent::Set };
+        writer.intent = if condition == Condition::Absent { Intent::Insert } else { Intent::Set };
         let version = writer.times.version;
         let draft = if condition == Condition::Absent {
             draft
@@ -520,6 +519,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         let (bytes, filled) = node.handles().push(hash, guard);
         self.hold.spend(bytes);
         entry.set_indexed();
+        if bytes > 0 && node.is_closed() && cfg!(not(bug = "no_second_discard")) {
+            // The entry is gone already, and with it the node. Whoever closed that may have
+            // discarded its handles before our push: then we see, through `head`, that it is
+            // closed, and the chunk that we made is ours to discard.
+            core.directory.discard_handles(node, core.account(hash), guard);
+        }
         if node.is_dead() && cfg!(not(bug = "no_recheck_after_push")) {
             core.sweep(hash, node, guard);
         } else if let Some(handles) = filled {
@@ -529,7 +534,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// Drops stale handles where they have come to outnumber the entries.
     fn compact_if_stale(&self, node: &Node, handles: u64, guard: &Guard) {
-        const FEW: u64 = 64;
+        const FEW: u64 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 64 };
         const AT_ONCE: u64 = 4096;
         if handles < FEW || handles < 2 * node.count() {
             return;
@@ -547,8 +552,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         mut draft: Draft<V, Node>,
         kept: Option<Seen<'_, V, Node>>,
     ) -> Draft<V, Node> {
-        let (deadline, sliding) =
-            kept.map_or((NEVER, None), |old| (old.deadline(), old.sliding()));
+        let (deadline, sliding) = kept.map_or((NEVER, None), |old| (old.deadline(), old.sliding()));
         if sliding == self.times.sliding {
             draft.set_deadline(deadline);
             self.times.deadline = deadline;

@@ -20,8 +20,10 @@
 //!   the deleter wrote, sees the owner's death and sweeps for itself.
 //! - **compact** drops the handles that lead nowhere from the full chunks. It puts a rebuilt
 //!   list in place of the first chunk's successor, so that handles which lead somewhere are in
-//!   the list at every moment. `next` is taken by a swap when a detached list is walked: whoever
-//!   gets a chunk from `head` or `next` by swap or compare-exchange owns it.
+//!   the list at every moment. Whoever gets a chunk from `head` by a swap, or from `next` by a
+//!   compare-exchange, owns it. A detached list is walked by marking each `next` as taken: the
+//!   mark makes the compare-exchange of a compaction fail, and listings that are still in the
+//!   list find the way to its end.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
@@ -34,6 +36,8 @@ use crate::value::allocated;
 /// Handles that stand in the node itself: enough for a small session.
 const INLINE: usize = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 2 };
 const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 4 };
+/// In the tag of a chunk's `next`, beside its capacity: the successor has another owner.
+const TAKEN: u16 = 1 << 15;
 const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 64 };
 
 /// The most bytes that one push can allocate.
@@ -48,7 +52,7 @@ pub(crate) struct Handles {
 /// The header of a chunk; its places follow it.
 #[repr(C)]
 struct Chunk {
-    /// The next chunk, tagged with this chunk's capacity.
+    /// The next chunk, tagged with this chunk's capacity, and with [`TAKEN`] at the end.
     next: AtomicPtr<Chunk>,
     /// Handles in all chunks behind this one when it was made.
     below: u64,
@@ -126,12 +130,8 @@ impl Handles {
             let filled = tagged::pack(chunk, fill + 1);
             // AcqRel: publishes the handle for whoever counts it in; a loser acquires the one
             // that stands there before it counts that in.
-            let placed = header.place(fill).compare_exchange(
-                0,
-                handle,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
+            let placed =
+                header.place(fill).compare_exchange(0, handle, Ordering::AcqRel, Ordering::Acquire);
             // AcqRel: the step that a detach must see or that must see the detach; see the head
             // of this file. Acquire failure: the same, if the detach came first.
             let counted =
@@ -231,6 +231,9 @@ impl Handles {
         let Some(first) = (unsafe { first.as_ref() }) else { return (0, 0) };
         // Acquire: pairs with the AcqRel swap or compare-exchange that wrote it.
         let old = first.next.load(Ordering::Acquire);
+        if tagged::tag(old) & TAKEN != 0 {
+            return (0, 0);
+        }
         let mut handles = Vec::new();
         collect(tagged::pointer(old), u16::MAX, guard, &mut handles);
         handles.sort_unstable();
@@ -294,9 +297,14 @@ impl Detached {
         let header = unsafe { &*chunk };
         let capacity = header.capacity();
         header.handles(self.fill).for_each(show);
-        // AcqRel: takes the successor; a compaction's compare-exchange comes before or fails.
-        let end = tagged::pack(ptr::null_mut(), capacity);
-        self.next = tagged::pointer(header.next.swap(end, Ordering::AcqRel));
+        // AcqRel: takes the successor; a compaction's compare-exchange comes before, or fails.
+        // Acquire: the successor is read next.
+        let taken = header.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
+            let next =
+                if cfg!(bug = "cut_taken_list") { ptr::null_mut() } else { tagged::pointer(next) };
+            Some(tagged::pack(next, capacity | TAKEN))
+        });
+        self.next = tagged::pointer(taken.unwrap_or_else(|next| next));
         self.fill = u16::MAX;
         if ptr::eq(chunk, self.inline.cast()) {
             return Some(0);
@@ -350,8 +358,8 @@ impl Chunk {
     }
 
     fn capacity(&self) -> u16 {
-        // Relaxed: the tag never changes.
-        tagged::tag(self.next.load(Ordering::Relaxed))
+        // Relaxed: the capacity never changes.
+        tagged::tag(self.next.load(Ordering::Relaxed)) & !TAKEN
     }
 
     fn place(&self, index: u16) -> &AtomicU64 {

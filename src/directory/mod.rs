@@ -19,15 +19,16 @@ use ahash::RandomState;
 
 pub(crate) use self::handles::{CHUNK_BYTES, Detached};
 use self::names::UserNames;
-pub(crate) use self::node::{Node, NodeRef};
 use self::node::Released;
+pub(crate) use self::node::{Node, NodeRef};
 use crate::budget::Account;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Usage;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::sync::figures::AtomicUsize;
 use crate::table::Owner;
 
 pub(crate) struct Directory {
@@ -43,7 +44,12 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let hasher = RandomState::new();
+        // Models must take the same steps each time they are run.
+        let hasher = if cfg!(any(scopecache_loom, scopecache_shuttle)) {
+            RandomState::with_seeds(1, 2, 3, 4)
+        } else {
+            RandomState::new()
+        };
         Self {
             users: UserNames::new(hasher.clone()),
             global: AtomicPtr::new(NodeRef::global().into_raw().as_ptr()),
@@ -248,14 +254,19 @@ impl Directory {
             if !node.is_global() {
                 account.release(node.own_bytes());
             }
-            let mut handles = node.handles().detach();
-            while let Some(bytes) = handles.take_chunk(guard, |_| {}) {
-                account.release(bytes);
-            }
+            self.discard_handles(node, account, guard);
             // SAFETY: we closed it, it is out of the directory, and no entry counts on it.
             unsafe { node.retire(guard) };
         }
         closed
+    }
+
+    /// Frees the handles of a closed node.
+    pub(crate) fn discard_handles(&self, node: &Node, account: Account<'_>, guard: &Guard) {
+        let mut handles = node.handles().detach();
+        while let Some(bytes) = handles.take_chunk(guard, |_| {}) {
+            account.release(bytes);
+        }
     }
 
     /// Deletes a namespace: from here on all its entries are invisible, however many. Answers

@@ -29,6 +29,7 @@ use crate::namespace::Namespace;
 use crate::reclaim::Guard;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::figures;
 use crate::table::Owner;
 use crate::value::allocated;
 
@@ -53,7 +54,7 @@ pub(crate) struct Node {
     refs: AtomicUsize,
     word: AtomicU64,
     /// Of a session its own; of a user its own and those of its open sessions.
-    bytes: AtomicU64,
+    bytes: figures::AtomicU64,
     handles: Handles,
 }
 
@@ -61,7 +62,7 @@ pub(crate) struct Node {
 pub(crate) struct Sessions {
     pub(crate) names: Mutex<SessionNames>,
     /// Entries of the user and of its open sessions, setters in flight there included.
-    entries: AtomicU64,
+    entries: figures::AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +102,10 @@ impl NodeRef {
     }
 
     pub(crate) fn user(id: &str) -> Self {
-        let sessions =
-            Sessions { names: Mutex::new(SessionNames::new()), entries: AtomicU64::new(0) };
+        let sessions = Sessions {
+            names: Mutex::new(SessionNames::new()),
+            entries: figures::AtomicU64::new(0),
+        };
         Self::allocate(Kind::User, None, id.as_bytes(), Some(Box::new(sessions)))
     }
 
@@ -126,7 +129,7 @@ impl NodeRef {
             dead: AtomicBool::new(false),
             refs: AtomicUsize::new(1),
             word: AtomicU64::new(1),
-            bytes: AtomicU64::new(0),
+            bytes: figures::AtomicU64::new(0),
             handles: Handles::new(),
         });
         node.handles.place();
@@ -219,10 +222,7 @@ impl Node {
             Namespace::Session { user, session } => {
                 self.kind == Kind::Session
                     && self.name.bytes() == session.as_bytes()
-                    && self
-                        .user
-                        .as_ref()
-                        .is_some_and(|node| node.name.bytes() == user.as_bytes())
+                    && self.user.as_ref().is_some_and(|node| node.name.bytes() == user.as_bytes())
             }
         }
     }

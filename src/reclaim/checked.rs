@@ -59,7 +59,8 @@ impl Guard {
         fence(Ordering::SeqCst);
         let free: Box<dyn FnOnce() + '_> = Box::new(free);
         // SAFETY: `quiesce` runs it within the execution, which outlives what models capture.
-        let free = unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(free) };
+        let free =
+            unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(free) };
         BOOKS.with_borrow_mut(|books| {
             if !address.is_null() {
                 let holders = books.live.values().map(|&(id, _)| id).collect();
@@ -91,6 +92,13 @@ impl Drop for Guard {
                 }
             }
         });
+    }
+}
+
+impl Drop for Books {
+    fn drop(&mut self) {
+        // Left after a failed execution only; what they would free is not there any more.
+        std::mem::take(&mut self.frees).into_iter().for_each(std::mem::forget);
     }
 }
 

@@ -13,7 +13,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::reclaim::Guard;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::figures::AtomicU64;
 
 /// An object that can lie in a [`Stash`].
 ///

@@ -118,11 +118,8 @@ impl Plan {
 impl<V: Value, O> Entry<V, O> {
     #[inline]
     fn plan(flags: u8, extent: Extent, key_len: usize) -> Plan {
-        let area = if flags & PLACEHOLDER != 0 {
-            Layout::new::<Arc<Flight>>()
-        } else {
-            V::area(extent)
-        };
+        let area =
+            if flags & PLACEHOLDER != 0 { Layout::new::<Arc<Flight>>() } else { V::area(extent) };
         let header = Layout::new::<Self>();
         let value = header.size().next_multiple_of(area.align());
         let key = value + area.size();
@@ -142,12 +139,7 @@ impl<V: Value, O> Entry<V, O> {
     }
 
     fn stamp(&self, wall_origin: u64) -> Stamp {
-        Stamp {
-            version: self.version,
-            created: self.created,
-            deadline: self.deadline,
-            wall_origin,
-        }
+        Stamp { version: self.version, created: self.created, deadline: self.deadline, wall_origin }
     }
 
     fn own_bytes(&self) -> u64 {
@@ -476,10 +468,14 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         Some(unsafe { &*self.at(header.own_plan().value).cast::<Arc<Flight>>() })
     }
 
-    /// Ends the load whose place this held, if it did: a placeholder that leaves the table
-    /// without having been fulfilled is cancelled.
+    /// Cancels the load whose place this held, if it did and was live.
+    ///
+    /// A placeholder that was killed, or that is still pending, has not begun to hold a place:
+    /// its maker goes on with a copy of it, and ends the load in any case.
     pub(crate) fn cancel_flight(&self) {
-        if let Some(flight) = self.flight() {
+        if let Some(flight) = self.flight()
+            && self.state() == State::Live
+        {
             flight.land(Outcome::Cancelled);
         }
     }

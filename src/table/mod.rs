@@ -39,7 +39,6 @@ mod entry;
 mod flight;
 mod line;
 
-use std::mem::MaybeUninit;
 use std::ptr;
 
 pub(crate) use self::entry::{Draft, Entry, Header, Owner, Seen, Sliding, State};
@@ -47,7 +46,8 @@ pub(crate) use self::flight::{Flight, Landing, Outcome};
 use self::line::{Line, Slots};
 pub(crate) use self::line::{SLOTS, Slot};
 use crate::reclaim::Guard;
-use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::figures::AtomicUsize;
 use crate::tagged;
 use crate::value::Value;
 
@@ -85,11 +85,7 @@ impl<V: Value, O: Owner> Table<V, O> {
     /// A table of at least `lines` buckets; the system zeroes their memory when it is touched.
     pub(crate) fn new(lines: usize) -> Self {
         let lines = lines.max(1).next_power_of_two();
-        Self {
-            lines: new_lines(lines),
-            mask: lines - 1,
-            overflow_lines: AtomicUsize::new(0),
-        }
+        Self { lines: new_lines(lines), mask: lines - 1, overflow_lines: AtomicUsize::new(0) }
     }
 
     /// The number of buckets: a power of two.
@@ -370,7 +366,7 @@ fn tag(hash: u64) -> u16 {
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 fn new_lines<V: Value, O>(lines: usize) -> Box<[Line<V, O>]> {
-    let zeroed: Box<[MaybeUninit<Line<V, O>>]> = Box::new_zeroed_slice(lines);
+    let zeroed: Box<[std::mem::MaybeUninit<Line<V, O>>]> = Box::new_zeroed_slice(lines);
     // SAFETY: a line is made of atomic pointers, and null is all zeroes.
     unsafe { zeroed.assume_init() }
 }

@@ -27,7 +27,7 @@ const KEYS: [&str; 4] = ["k", "s:k", "*", "k\0"];
 pub struct CacheEngine<V: Wire, S: BuildHasher<Hasher: Clone>> {
     // Before the cache: a lease is given up while its cache is still there.
     leases: Mutex<HashMap<LeaseId, Lease<V, S>>>,
-    kept: Mutex<HashMap<Space, Scope<V, S>>>,
+    kept: Mutex<HashMap<Space, Arc<Scope<V, S>>>>,
     cache: Cache<V, S>,
     clock: MockClock,
     way: Way,
@@ -81,15 +81,20 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         }
     }
 
-    fn scope(&self, space: Space) -> Scope<V, S> {
-        let fresh = || self.cache.scope(namespace(space)).expect("these ids are valid");
-        match self.way {
-            Way::KeptScopes => {
-                let mut kept = self.kept.lock().expect("no holder panics");
-                kept.entry(space).or_insert_with(fresh).clone()
-            }
-            Way::Ids | Way::FreshScopes | Way::Bulk => fresh(),
+    fn scope(&self, space: Space) -> Arc<Scope<V, S>> {
+        let kept = || self.kept.lock().expect("no holder panics");
+        if let Some(scope) = kept().get(&space) {
+            return Arc::clone(scope);
         }
+        // Outside the lock: the engine may be a model, whose scheduler knows nothing of it.
+        let fresh = self.cache.scope(namespace(space)).expect("these ids are valid");
+        let fresh = Arc::new(fresh);
+        if self.way == Way::KeptScopes {
+            // Bound to a name, so that a scope which another thread put there meanwhile is
+            // dropped outside the lock too.
+            let _replaced = kept().insert(space, Arc::clone(&fresh));
+        }
+        fresh
     }
 
     fn get(&self, at: Place) -> Ret {
@@ -244,7 +249,9 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
     }
 }
 
-impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Engine for CacheEngine<V, S> {
+impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Engine
+    for CacheEngine<V, S>
+{
     fn apply(&self, op: &Op) -> Ret {
         let ret = match *op {
             Op::Get(at) => self.get(at),
