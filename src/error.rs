@@ -19,6 +19,8 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+const HELD_UP: &str = "a guard that is held for long keeps deleted data from being freed";
+
 /// The kinds of [`Error`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +93,16 @@ impl Error {
     /// Options that do not go together.
     pub(crate) fn options(detail: &'static str) -> Self {
         Self::with_detail(ErrorKind::InvalidOptions, detail)
+    }
+
+    /// No room because readers keep what was deleted from being freed: that passes by itself.
+    pub(crate) fn held_up() -> Self {
+        Self::with_detail(ErrorKind::CapacityExceeded, HELD_UP)
+    }
+
+    /// Whether this is [`held_up`](Self::held_up).
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.0.detail == Some(HELD_UP)
     }
 
     /// What to match on.

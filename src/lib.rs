@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backend;
 mod budget;
 mod cache;
 mod clock;
@@ -10,6 +11,7 @@ mod item;
 mod namespace;
 mod options;
 mod reclaim;
+mod storage;
 mod sync;
 mod table;
 mod tagged;
@@ -26,4 +28,8 @@ pub use self::options::{Condition, SetOptions};
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;
+pub use self::storage::{
+    Capabilities, Checked, Codec, Expiry, Listing, Loaded, Loader, Operation, Options, Page,
+    Storage, StorageExt, StorageItem, Text, Typed,
+};
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};

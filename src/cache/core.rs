@@ -344,10 +344,7 @@ impl<V: Value, S> Core<V, S> {
             }
             yield_now();
         }
-        Err(Error::with_detail(
-            ErrorKind::CapacityExceeded,
-            "a guard that is held for long keeps deleted data from being freed",
-        ))
+        Err(Error::held_up())
     }
 
     /// When the budget is full: takes out what is deleted or expired already. Answers whether

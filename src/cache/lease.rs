@@ -23,6 +23,10 @@ use crate::value::{Blob, IntoValue, Value};
 
 thread_local! {
     /// Loads whose loader is running on this thread, innermost last.
+    #[cfg_attr(
+        not(any(scopecache_loom, scopecache_shuttle)),
+        expect(clippy::missing_const_for_thread_local, reason = "loom's macro has no such form")
+    )]
     static LOADING: std::cell::RefCell<Vec<*const Flight>> = std::cell::RefCell::new(Vec::new());
 }
 

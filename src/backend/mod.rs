@@ -1,0 +1,3 @@
+//! What a [`Storage`](crate::Storage) can be made of.
+
+mod memory;
