@@ -45,7 +45,8 @@ pub trait IntoValue<V: Value> {
 #[derive(Clone)]
 pub struct SmallBytes(Repr);
 
-const SMALL_BYTES: usize = 62;
+/// So that a `SmallBytes` is a cache line and a half.
+const SMALL_BYTES: usize = 94;
 
 #[derive(Clone)]
 enum Repr {

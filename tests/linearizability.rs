@@ -1,14 +1,15 @@
 //! Several threads, random programs: every history of the engine is linearizable.
 //!
-//! Under `--cfg scopecache_shuttle` a random scheduler chooses who takes the next step at every
+//! Under `--cfg scopecache_shuttle` a seeded scheduler chooses who takes the next step at every
 //! atomic access and every lock, so that operations overlap densely:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg scopecache_shuttle" cargo test --release --test linearizability
 //! ```
 //!
-//! `HISTORIES` sets how many (20,000 by default), `SEED` where they start. A failure names the
-//! seed of its program and of its schedule; `SEED` with `HISTORIES=1` runs that one again.
+//! `HISTORIES` sets how many (20,000 of each kind by default), `SEED` where they start. A failure
+//! names the seed of its program, which is also that of its schedule: `SEED` with `HISTORIES=1`
+//! runs it again.
 //! Without the flag the histories are of real threads, which hardly overlap on few cores: they
 //! are there for what a model's memory cannot show.
 
@@ -28,6 +29,17 @@ use support::history::{Verdict, check};
 use support::model::Model;
 use support::program::{Author, Mix, Rng, Step};
 use support::recorder::Recorder;
+
+/// A hasher whose cache can be shared between threads.
+trait Hashes:
+    BuildHasher<Hasher: Clone + Send + Sync + 'static> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Hashes for S where
+    S: BuildHasher<Hasher: Clone + Send + Sync + 'static> + Clone + Send + Sync + 'static
+{
+}
 
 /// What one history is made of; all of it follows from the seed.
 struct Plan {
@@ -63,10 +75,7 @@ impl Plan {
         }
     }
 
-    fn run_on<V: Wire, S>(self, hasher: S)
-    where
-        S: BuildHasher<Hasher: Clone + Send + Sync> + Clone + Send + Sync + 'static,
-    {
+    fn run_on<V: Wire, S: Hashes>(self, hasher: S) {
         let clock = MockClock::new();
         let cache: Cache<V, S> = Cache::builder()
             .max_bytes(8 << 20)
@@ -97,18 +106,16 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[cfg(scopecache_shuttle)]
 mod threads {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use shuttle::scheduler::RandomScheduler;
-    use shuttle::{Config, Runner};
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+    use shuttle::{Config, FailurePersistence, Runner};
 
     use super::support::history::Event;
-    use super::{Arc, Engine, Plan, Recorder, Step, number};
+    use super::{Arc, CacheEngine, Engine, Hashes, Plan, Recorder, Step, Wire, number};
 
-    pub(super) fn record<E>(engine: E, programs: Vec<Vec<Step>>) -> Vec<Event>
-    where
-        E: Engine + Send + Sync + 'static,
-    {
+    pub(super) fn record<V: Wire, S: Hashes>(
+        engine: CacheEngine<V, S>,
+        programs: Vec<Vec<Step>>,
+    ) -> Vec<Event> {
         let engine = Arc::new(engine);
         let recorder = Arc::new(Recorder::new());
         let threads: Vec<_> = programs
@@ -124,37 +131,54 @@ mod threads {
         for thread in threads {
             thread.join().expect("no thread panics");
         }
-        engine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+        engine.validate().and_then(|()| engine.settle()).unwrap_or_else(|why| panic!("{why}"));
         drop(engine);
         scopecache::quiesce();
         Arc::into_inner(recorder).expect("all scribes are gone").into_history()
     }
 
+    fn run(scheduler: impl Scheduler + 'static, seed: u64) {
+        let mut config = Config::new();
+        config.stack_size = 1 << 18;
+        config.failure_persistence = FailurePersistence::None;
+        Runner::new(scheduler, config).run(move || Plan::new(seed).run());
+    }
+
+    /// One schedule a program: a seed stands for one history. Threads overlap at every step.
     #[test]
     fn histories_under_a_random_scheduler_are_linearizable() {
         let (first, histories) = (number("SEED", 0), number("HISTORIES", 20_000));
         for seed in first..first + histories {
-            // One schedule a program: what a seed stands for is one history.
-            let scheduler = RandomScheduler::new_from_seed(seed, 1);
-            let mut config = Config::new();
-            config.stack_size = 1 << 18;
-            config.failure_persistence = shuttle::FailurePersistence::None;
-            let seeds = AtomicU64::new(seed);
-            Runner::new(scheduler, config).run(move || {
-                // Relaxed: there is one thread here.
-                Plan::new(seeds.load(Ordering::Relaxed)).run();
-            });
+            run(RandomScheduler::new_from_seed(seed, 1), seed);
         }
-        println!("{histories} histories, none rejected");
+        println!("{histories} histories under a random scheduler, none rejected");
+    }
+
+    /// Threads stand still for long and then go on: what a random scheduler hardly ever does, and
+    /// what it takes to get a whole deletion between two steps of a set (S. Burckhardt et al.,
+    /// "A randomized scheduler with probabilistic guarantees of finding bugs", 2010).
+    #[test]
+    fn histories_with_long_pauses_are_linearizable() {
+        // The first schedule only counts the steps among which the pauses are placed.
+        const SCHEDULES: u64 = 11;
+        const PAUSES: usize = 3;
+        let (first, histories) = (number("SEED", 0), number("HISTORIES", 20_000));
+        for seed in first..first + histories.div_ceil(SCHEDULES) {
+            run(PctScheduler::new_from_seed(seed, PAUSES, SCHEDULES as usize), seed);
+        }
+        println!("{histories} histories with long pauses, none rejected");
     }
 }
 
 #[cfg(not(scopecache_shuttle))]
 mod threads {
     use super::support::history::Event;
-    use super::{Engine, Plan, Recorder, Step, number};
+    use super::{CacheEngine, Engine, Hashes, Plan, Recorder, Step, Wire, number};
 
-    pub(super) fn record<E: Engine + Sync>(engine: E, programs: Vec<Vec<Step>>) -> Vec<Event> {
+    pub(super) fn record<V: Wire, S: Hashes>(
+        engine: CacheEngine<V, S>,
+        programs: Vec<Vec<Step>>,
+    ) -> Vec<Event> {
         let recorder = Recorder::new();
         std::thread::scope(|scope| {
             for (index, program) in programs.into_iter().enumerate() {
@@ -162,7 +186,7 @@ mod threads {
                 scope.spawn(move || recorder.scribe(index).run_program(engine, &program));
             }
         });
-        engine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+        engine.validate().and_then(|()| engine.settle()).unwrap_or_else(|why| panic!("{why}"));
         drop(engine);
         recorder.into_history()
     }

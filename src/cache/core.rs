@@ -162,7 +162,11 @@ impl<V: Value, S> Core<V, S> {
     /// like any other.
     #[inline]
     pub(crate) fn look<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Sight<'g, V> {
-        let known = target.cell.map_or(std::ptr::null(), NodeCell::get);
+        let known = target.cell.and_then(|cell| cell.node(guard));
+        // The flags stand behind two dependent misses, entry and node. The scope knows the node:
+        // its lines are fetched while the bucket is.
+        known.inspect(|node| node.prefetch_flags());
+        let known = known.map_or(std::ptr::null(), std::ptr::from_ref);
         'search: loop {
             for (slot, entry) in self.table.probe(target.hash, guard) {
                 if !is_of(entry, target, known) {
@@ -243,6 +247,10 @@ impl<V: Value, S> Core<V, S> {
         slot: &Slot<'g, V, Node>,
         entry: Seen<'g, V, Node>,
     ) -> bool {
+        if cfg!(bug = "retire_before_unlink") {
+            self.took_out(hash, entry);
+            return self.table.remove(slot);
+        }
         let won = self.table.remove(slot);
         if won {
             self.took_out(hash, entry);

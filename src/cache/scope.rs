@@ -103,7 +103,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     ///
     /// # Complexity
     ///
-    /// Two dependent memory accesses, and a copy of the value; byte strings up to 62 bytes need
+    /// Two dependent memory accesses, and a copy of the value; byte strings up to 94 bytes need
     /// no allocation, those above 1 KiB are shared.
     ///
     /// # Errors

@@ -134,8 +134,9 @@ impl Handles {
                 header.place(fill).compare_exchange(0, handle, Ordering::AcqRel, Ordering::Acquire);
             // AcqRel: the step that a detach must see or that must see the detach; see the head
             // of this file. Acquire failure: the same, if the detach came first.
-            let counted =
-                self.head.compare_exchange(word, filled, Ordering::AcqRel, Ordering::Acquire);
+            let success =
+                if cfg!(bug = "relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
+            let counted = self.head.compare_exchange(word, filled, success, Ordering::Acquire);
             match (placed, counted) {
                 (Ok(_), Ok(_)) => return (0, None),
                 // Somebody else counted our handle in.
@@ -163,7 +164,8 @@ impl Handles {
         unsafe { &*new }.place(0).store(handle, Ordering::Relaxed);
         let head = tagged::pack(new, 1);
         // AcqRel: as in `push`. Relaxed failure: nothing is read through it.
-        match self.head.compare_exchange(word, head, Ordering::AcqRel, Ordering::Relaxed) {
+        let success = if cfg!(bug = "relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
+        match self.head.compare_exchange(word, head, success, Ordering::Relaxed) {
             Ok(_) => {
                 let bytes = allocated(chunk_size(capacity)) as u64;
                 Some((bytes, Some(below)))
@@ -179,7 +181,8 @@ impl Handles {
     /// Takes the whole list.
     pub(crate) fn detach(&self) -> Detached {
         // AcqRel: carries the death of the owner to later pushes; acquires the handles.
-        let word = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
+        let order = if cfg!(bug = "relaxed_detach") { Ordering::Relaxed } else { Ordering::AcqRel };
+        let word = self.head.swap(ptr::null_mut(), order);
         Detached {
             next: tagged::pointer(word),
             fill: tagged::tag(word),
@@ -231,6 +234,11 @@ impl Handles {
         let Some(first) = (unsafe { first.as_ref() }) else { return (0, 0) };
         // Acquire: pairs with the AcqRel swap or compare-exchange that wrote it.
         let old = first.next.load(Ordering::Acquire);
+        let mut expected = old;
+        if cfg!(bug = "compact_by_detach") {
+            expected = tagged::pack(ptr::null_mut(), first.capacity());
+            first.next.swap(expected, Ordering::AcqRel);
+        }
         if tagged::tag(old) & TAKEN != 0 {
             return (0, 0);
         }
@@ -254,7 +262,8 @@ impl Handles {
         }
         let new = tagged::pack(rebuilt, first.capacity());
         // AcqRel: publishes the rebuilt chunks; wins the old ones.
-        let swapped = first.next.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        let swapped =
+            first.next.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed);
         let mut given_up = Detached {
             next: tagged::pointer(if swapped.is_ok() { old } else { rebuilt }),
             fill: u16::MAX,

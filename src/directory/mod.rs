@@ -102,6 +102,10 @@ impl Directory {
                 return Ok(node);
             }
             self.release(node, account, guard);
+            if node.is_global() {
+                // Its deletion is under way: its successor is there once the lock is free.
+                drop(self.renewal.lock());
+            }
         }
     }
 

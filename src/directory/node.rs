@@ -30,15 +30,20 @@ use crate::reclaim::Guard;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::figures;
-use crate::table::Owner;
+use crate::table::{Owner, prefetch};
 use crate::value::allocated;
 
 /// In `word`: the node is out of the directory.
 const CLOSED: u64 = 1 << 63;
-/// In `word` and `bytes`: a deleted session, which no longer counts in its user's totals.
+/// In `word`: a deleted session, whose entries no longer count in its user's totals.
 const APART: u64 = 1 << 62;
 /// In `word`: the count.
 const COUNT: u64 = APART - 1;
+/// In `bytes`: as `APART`.
+const BYTES_APART: u64 = 1 << 63;
+/// In `bytes`: what stands for zero. An entry may be booked out before it is booked in, and the
+/// sum below zero that this makes must not reach the mark.
+const NO_BYTES: u64 = 1 << 62;
 
 #[repr(C, align(64))]
 pub(crate) struct Node {
@@ -129,7 +134,7 @@ impl NodeRef {
             dead: AtomicBool::new(false),
             refs: AtomicUsize::new(1),
             word: AtomicU64::new(1),
-            bytes: figures::AtomicU64::new(0),
+            bytes: figures::AtomicU64::new(NO_BYTES),
             handles: Handles::new(),
         });
         node.handles.place();
@@ -164,6 +169,7 @@ impl NodeRef {
 impl Deref for NodeRef {
     type Target = Node;
 
+    #[inline]
     fn deref(&self) -> &Node {
         // SAFETY: the reference counts, so the node is there.
         unsafe { self.0.as_ref() }
@@ -211,6 +217,15 @@ impl Owner for Node {
 }
 
 impl Node {
+    /// Starts to fetch what `is_dead` will read into the cache.
+    #[inline]
+    pub(crate) fn prefetch_flags(&self) {
+        match &self.user {
+            Some(user) => prefetch(user.as_ptr().as_ptr()),
+            None => prefetch(self),
+        }
+    }
+
     /// Whether this is an incarnation of the namespace.
     #[inline]
     pub(crate) fn is_named(&self, namespace: Namespace<'_>) -> bool {
@@ -283,10 +298,10 @@ impl Node {
         // after it, and sees the mark: sums commute, so nothing is lost or counted twice.
         // Relaxed: figures; the read-modify-writes of each word have one order.
         let entries = self.word.fetch_or(APART, Ordering::Relaxed) & COUNT;
-        let bytes = self.bytes.fetch_or(APART, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_or(BYTES_APART, Ordering::Relaxed).wrapping_sub(NO_BYTES);
         sessions.entries.fetch_sub(entries, Ordering::Relaxed);
         user.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Some(Usage { entries, bytes })
+        Some(Usage { entries, bytes: not_below_zero(bytes) })
     }
 
     /// Of a session, where its user keeps the totals.
@@ -348,6 +363,9 @@ impl Node {
         if word & (COUNT | CLOSED) != 0 {
             return false;
         }
+        if cfg!(bug = "close_unverified") {
+            return self.word.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0;
+        }
         // Once more where only the mark of a deletion came in between: nobody else will.
         close(word).or_else(|marked| if marked { close(word | APART) } else { Err(false) }).is_ok()
     }
@@ -369,7 +387,7 @@ impl Node {
         if change != 0 {
             // Relaxed: statistics; they wrap below zero only in between.
             let before = self.bytes.fetch_add(change, Ordering::Relaxed);
-            if before & APART == 0
+            if before & BYTES_APART == 0
                 && let Some(user) = &self.user
             {
                 user.bytes.fetch_add(change, Ordering::Relaxed);
@@ -389,12 +407,13 @@ impl Node {
     pub(crate) fn usage(&self) -> Usage {
         let entries = match self.sessions() {
             // Relaxed: a statistic, orders nothing.
-            Some(sessions) => sessions.entries.load(Ordering::Relaxed),
+            Some(sessions) => not_below_zero(sessions.entries.load(Ordering::Relaxed)),
             // One is the global namespace's own.
             None => self.count().saturating_sub(u64::from(self.is_global())),
         };
         // Relaxed: a statistic, orders nothing.
-        Usage { entries, bytes: self.bytes.load(Ordering::Relaxed) & !APART }
+        let bytes = self.bytes.load(Ordering::Relaxed) & !BYTES_APART;
+        Usage { entries, bytes: not_below_zero(bytes.wrapping_sub(NO_BYTES)) }
     }
 
     /// Bytes of the node itself, without its handles.
@@ -427,6 +446,11 @@ impl Node {
         // SAFETY: the node is out of the directory, and no entry in a slot points to it.
         unsafe { guard.defer(node.as_ptr().cast_const().cast(), free) };
     }
+}
+
+/// A sum of changes that was read in the middle of one may be below zero.
+fn not_below_zero(sum: u64) -> u64 {
+    if sum.cast_signed() < 0 { 0 } else { sum }
 }
 
 impl Name {

@@ -1,12 +1,15 @@
 //! One entry: one allocation that holds header, value and key.
 //!
 //! ```text
-//!  0        8        16       24       32       40        48
-//! ┌────────┬────────┬────────┬────────┬────────┬─────────┬───────┬─────┬───────────┐
-//! │ link   │ owner  │deadline│ created│version │len,flags│ value │ key │ sliding?  │
-//! └────────┴────────┴────────┴────────┴────────┴─────────┴───────┴─────┴───────────┘
-//!  retired           immutable                  state,indexed
+//!  0        8        16       24       32       40          48
+//! ┌────────┬────────┬────────┬────────┬────────┬───────────┬─────┬───────┬──────────┐
+//! │ link   │ owner  │deadline│ created│version │len, shape,│ key │ value │ sliding? │
+//! └────────┴────────┴────────┴────────┴────────┴───────────┴─────┴───────┴──────────┘
+//!  retired           immutable                  state, indexed
 //! ```
+//!
+//! The key stands first: it is compared on every read, and its place does not depend on what
+//! the header says.
 //!
 //! A [`Draft`] is an entry that nobody else can reach yet; publishing it (a compare-exchange on
 //! a slot, in [`super::Table`]) makes all of it immutable except `state`, `indexed` and, once
@@ -21,6 +24,7 @@ use std::sync::Arc;
 
 use crate::clock::{NEVER, Nanos};
 use crate::item::{Item, Stamp, Version};
+use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::{Guard, Retire};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 use crate::table::flight::{Flight, Outcome};
@@ -56,8 +60,8 @@ pub(crate) struct Entry<V: Value, O> {
     created: Nanos,
     version: Version,
     value_len: u32,
-    key_len: u16,
-    flags: u8,
+    /// The length of the key, and flags above it.
+    shape: u16,
     /// A [`State`].
     state: AtomicU8,
     /// Its owner has a handle to it.
@@ -65,12 +69,16 @@ pub(crate) struct Entry<V: Value, O> {
     kind: PhantomData<V>,
 }
 
-/// The value area holds a `Bytes`.
-const SHARED: u8 = 1;
-/// The value area holds an `Arc<Flight>`: no value yet.
-const PLACEHOLDER: u8 = 2;
-/// A [`Sliding`] stands behind the key.
-const SLIDING: u8 = 4;
+/// In `shape`: the value area holds a `Bytes`.
+const SHARED: u16 = 1 << 13;
+/// In `shape`: the value area holds an `Arc<Flight>`: no value yet.
+const PLACEHOLDER: u16 = 1 << 14;
+/// In `shape`: a [`Sliding`] stands behind the value.
+const SLIDING: u16 = 1 << 15;
+/// In `shape`: the length of the key.
+const KEY_LEN: u16 = SHARED - 1;
+
+const _: () = assert!(MAX_KEY_BYTES <= KEY_LEN as usize);
 
 /// A TTL that reads renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +112,6 @@ pub(crate) struct Seen<'g, V: Value, O> {
 struct Plan {
     align: usize,
     value: usize,
-    key: usize,
     sliding: usize,
     size: usize,
 }
@@ -117,25 +124,25 @@ impl Plan {
 
 impl<V: Value, O> Entry<V, O> {
     #[inline]
-    fn plan(flags: u8, extent: Extent, key_len: usize) -> Plan {
+    fn plan(shape: u16, extent: Extent) -> Plan {
         let area =
-            if flags & PLACEHOLDER != 0 { Layout::new::<Arc<Flight>>() } else { V::area(extent) };
+            if shape & PLACEHOLDER != 0 { Layout::new::<Arc<Flight>>() } else { V::area(extent) };
         let header = Layout::new::<Self>();
-        let value = header.size().next_multiple_of(area.align());
-        let key = value + area.size();
-        let sliding = key + key_len;
-        let size = sliding + if flags & SLIDING != 0 { size_of::<Sliding>() } else { 0 };
-        Plan { align: header.align().max(area.align()), value, key, sliding, size }
+        let key_end = header.size() + usize::from(shape & KEY_LEN);
+        let value = key_end.next_multiple_of(area.align());
+        let sliding = value + area.size();
+        let size = sliding + if shape & SLIDING != 0 { size_of::<Sliding>() } else { 0 };
+        Plan { align: header.align().max(area.align()), value, sliding, size }
     }
 
     #[inline]
     fn extent(&self) -> Extent {
-        Extent { len: self.value_len, shared: self.flags & SHARED != 0 }
+        Extent { len: self.value_len, shared: self.shape & SHARED != 0 }
     }
 
     #[inline]
     fn own_plan(&self) -> Plan {
-        Self::plan(self.flags, self.extent(), usize::from(self.key_len))
+        Self::plan(self.shape, self.extent())
     }
 
     fn stamp(&self, wall_origin: u64) -> Stamp {
@@ -143,13 +150,20 @@ impl<V: Value, O> Entry<V, O> {
     }
 
     fn own_bytes(&self) -> u64 {
-        bytes::<V>(&self.own_plan(), self.flags, self.extent())
+        bytes::<V>(&self.own_plan(), self.shape, self.extent())
     }
 }
 
+/// The shape of an entry with a value.
+fn shape(header: &Header<'_>, extent: Extent) -> u16 {
+    let shared = if extent.shared { SHARED } else { 0 };
+    let sliding = if header.sliding.is_some() { SLIDING } else { 0 };
+    header.key.len() as u16 | shared | sliding
+}
+
 /// What an entry takes from the memory budget.
-fn bytes<V: Value>(plan: &Plan, flags: u8, extent: Extent) -> u64 {
-    let heap = if flags & PLACEHOLDER != 0 {
+fn bytes<V: Value>(plan: &Plan, shape: u16, extent: Extent) -> u64 {
+    let heap = if shape & PLACEHOLDER != 0 {
         allocated(size_of::<Flight>() + 2 * size_of::<usize>())
     } else {
         V::heap_bytes(extent)
@@ -160,16 +174,17 @@ fn bytes<V: Value>(plan: &Plan, flags: u8, extent: Extent) -> u64 {
 impl<V: Value, O> Draft<V, O> {
     /// An entry that holds `input`.
     pub(crate) fn with_value(header: &Header<'_>, input: V::Input<'_>, extent: Extent) -> Self {
-        let flags = if extent.shared { SHARED } else { 0 };
         // SAFETY: the area is that of this extent, which is the input's.
-        Self::allocate(header, flags, extent, |area| unsafe { V::write(input, area) })
+        Self::allocate(header, shape(header, extent), extent, |area| unsafe {
+            V::write(input, area)
+        })
     }
 
     /// An entry that holds the place of a value which is being loaded.
     pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
         let extent = Extent { len: 0, shared: false };
         // SAFETY: the area of a placeholder is one `Arc<Flight>`.
-        Self::allocate(header, PLACEHOLDER, extent, |area| unsafe {
+        Self::allocate(header, shape(header, extent) | PLACEHOLDER, extent, |area| unsafe {
             area.cast::<Arc<Flight>>().write(flight);
         })
     }
@@ -190,12 +205,11 @@ impl<V: Value, O> Draft<V, O> {
 
     fn allocate(
         header: &Header<'_>,
-        flags: u8,
+        shape: u16,
         extent: Extent,
         write_value: impl FnOnce(*mut u8),
     ) -> Self {
-        let flags = flags | if header.sliding.is_some() { SLIDING } else { 0 };
-        let plan = Entry::<V, O>::plan(flags, extent, header.key.len());
+        let plan = Entry::<V, O>::plan(shape, extent);
         let layout = plan.layout();
         // SAFETY: the layout holds at least the header, so it is not empty.
         let base = unsafe { alloc(layout) };
@@ -214,14 +228,14 @@ impl<V: Value, O> Draft<V, O> {
                 created: header.created,
                 version: header.version,
                 value_len: extent.len,
-                key_len: header.key.len() as u16,
-                flags,
+                shape,
                 state: AtomicU8::new(State::Live as u8),
                 indexed: AtomicBool::new(false),
                 kind: PhantomData,
             });
             write_value(base.add(plan.value));
-            base.add(plan.key).copy_from_nonoverlapping(header.key.as_ptr(), header.key.len());
+            let key = base.add(size_of::<Entry<V, O>>());
+            key.copy_from_nonoverlapping(header.key.as_ptr(), header.key.len());
             if let Some(sliding) = header.sliding {
                 base.add(plan.sliding).cast::<Sliding>().write_unaligned(sliding);
             }
@@ -231,9 +245,8 @@ impl<V: Value, O> Draft<V, O> {
 
     /// Bytes that an entry of this form takes from the memory budget, before it is made.
     pub(crate) fn bytes_of(header: &Header<'_>, extent: Extent) -> u64 {
-        let mut flags = if header.sliding.is_some() { SLIDING } else { 0 };
-        flags |= if extent.shared { SHARED } else { 0 };
-        bytes::<V>(&Entry::<V, O>::plan(flags, extent, header.key.len()), flags, extent)
+        let shape = shape(header, extent);
+        bytes::<V>(&Entry::<V, O>::plan(shape, extent), shape, extent)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -245,7 +258,7 @@ impl<V: Value, O> Draft<V, O> {
     pub(crate) fn item(&self, wall_origin: u64) -> Item<V> {
         // SAFETY: a draft's allocation is valid until it is published or dropped.
         let entry = unsafe { self.entry.as_ref() };
-        debug_assert!(entry.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        debug_assert!(entry.shape & PLACEHOLDER == 0, "a placeholder has no value");
         let at = entry.own_plan().value;
         // SAFETY: no placeholder, so `V::write` made the area with this extent.
         let value =
@@ -313,13 +326,13 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
 
     unsafe fn free(object: *mut Self) {
         // SAFETY: valid and unreachable for others, as the caller promises.
-        let (plan, flags, extent) =
-            unsafe { ((*object).own_plan(), (*object).flags, (*object).extent()) };
+        let (plan, shape, extent) =
+            unsafe { ((*object).own_plan(), (*object).shape, (*object).extent()) };
         // SAFETY: the parts stand where the plan says and are dropped here, once, before their
         // allocation, which was made with this layout.
         unsafe {
             let area = object.cast::<u8>().add(plan.value);
-            if flags & PLACEHOLDER != 0 {
+            if shape & PLACEHOLDER != 0 {
                 area.cast::<Arc<Flight>>().drop_in_place();
             } else {
                 V::drop_in_place(area, extent);
@@ -387,9 +400,9 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     #[inline]
     pub(crate) fn key(&self) -> &'g [u8] {
         let header = self.header();
-        let at = self.at(header.own_plan().key);
+        let at = self.at(size_of::<Entry<V, O>>());
         // SAFETY: the key stands there, immutable, as long as the entry does.
-        unsafe { std::slice::from_raw_parts(at, usize::from(header.key_len)) }
+        unsafe { std::slice::from_raw_parts(at, usize::from(header.shape & KEY_LEN)) }
     }
 
     #[inline]
@@ -443,7 +456,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
 
     pub(crate) fn sliding(&self) -> Option<Sliding> {
         let header = self.header();
-        (header.flags & SLIDING != 0).then(|| {
+        (header.shape & SLIDING != 0).then(|| {
             // SAFETY: the flag says that `allocate` wrote one there.
             unsafe { self.at(header.own_plan().sliding).cast::<Sliding>().read_unaligned() }
         })
@@ -461,7 +474,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     #[inline]
     pub(crate) fn flight(&self) -> Option<&'g Arc<Flight>> {
         let header = self.header();
-        if header.flags & PLACEHOLDER == 0 {
+        if header.shape & PLACEHOLDER == 0 {
             return None;
         }
         // SAFETY: the flag says that the area holds an `Arc<Flight>`, as long as the entry.
@@ -474,7 +487,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// its maker goes on with a copy of it, and ends the load in any case.
     pub(crate) fn cancel_flight(&self) {
         if let Some(flight) = self.flight()
-            && self.state() == State::Live
+            && (self.state() == State::Live || cfg!(bug = "cancel_killed"))
         {
             flight.land(Outcome::Cancelled);
         }
@@ -483,7 +496,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     #[inline]
     pub(crate) fn value(&self) -> &'g V::Borrowed {
         let header = self.header();
-        debug_assert!(header.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
         // SAFETY: no placeholder, so `V::write` made the area with this extent.
         unsafe { V::borrow(self.at(header.own_plan().value), header.extent()) }
     }
@@ -491,7 +504,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     #[inline]
     pub(crate) fn to_owned(self) -> V::Owned {
         let header = self.header();
-        debug_assert!(header.flags & PLACEHOLDER == 0, "a placeholder has no value");
+        debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
         // SAFETY: as in `value`.
         unsafe { V::to_owned(self.at(header.own_plan().value), header.extent()) }
     }

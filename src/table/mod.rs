@@ -378,7 +378,7 @@ fn new_lines<V: Value, O>(lines: usize) -> Box<[Line<V, O>]> {
 
 /// Starts to fetch what stands at the address into the cache; only a hint.
 #[inline]
-fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch accesses nothing and cannot fault.
     unsafe {

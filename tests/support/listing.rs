@@ -109,7 +109,16 @@ impl<'h> Past<'h> {
     }
 
     fn may_remove(&self, event: &Event, at: Place) -> bool {
-        leaves_absent(event, at) || (self.may_expire && matches!(event.op, Op::Advance(_)))
+        leaves_absent(event, at)
+            || (self.may_expire && matches!(event.op, Op::Advance(_)))
+            || (event.op.place() == Some(at) && self.may_be_born_expired(event))
+    }
+
+    /// A TTL may count from any moment of its call: what is stored while the clock moves may
+    /// have expired when it takes the place of another value.
+    fn may_be_born_expired(&self, event: &Event) -> bool {
+        let mut advances = self.history.iter().filter(|it| matches!(it.op, Op::Advance(_)));
+        gives_deadline(event) && advances.any(|advance| overlap(advance, event))
     }
 }
 
