@@ -343,9 +343,9 @@ impl<V: Value, S> Core<V, S> {
 
     #[cold]
     fn wait_for_readers(&self, limit: u64) -> Result<()> {
-        // Each round can advance the epoch by one; three free what was retired before. A few
-        // more for readers that are just leaving.
-        for _ in 0..16 {
+        // Each round can advance the epoch by one; three free what was retired before. More for
+        // readers that are just leaving, or that the system has put aside for a moment.
+        for _ in 0..64 {
             self.flush();
             if self.retired.get() <= limit {
                 return Ok(());

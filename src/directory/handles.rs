@@ -155,7 +155,7 @@ impl Handles {
             None => (LEAST, 0),
             Some(full) => {
                 let capacity = full.capacity();
-                (capacity.saturating_mul(2).clamp(LEAST, MOST), full.below + u64::from(capacity))
+                (capacity.saturating_mul(2).clamp(LEAST, MOST), full.count_from_here())
             }
         };
         let new = Chunk::allocate(capacity, behind, below);
@@ -364,6 +364,17 @@ impl Chunk {
             chunk.drop_in_place();
             dealloc(chunk.cast(), Self::layout(capacity));
         }
+    }
+
+    /// Handles in this chunk, which is full, and in all behind it.
+    fn count_from_here(&self) -> u64 {
+        // Acquire: pairs with the AcqRel of whoever wrote it: a compaction may have put another
+        // chunk there since this one was made, with fewer behind it.
+        let next = tagged::pointer(self.next.load(Ordering::Acquire));
+        // SAFETY: chunks of a list are retired through the epochs, and callers hold a guard.
+        let behind = unsafe { next.as_ref() };
+        u64::from(self.capacity())
+            + behind.map_or(0, |next| u64::from(next.capacity()) + next.below)
     }
 
     fn capacity(&self) -> u16 {
