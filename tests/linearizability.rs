@@ -60,7 +60,13 @@ impl Plan {
         Self {
             seed,
             programs: (0..threads).map(|_| author.program(steps)).collect(),
-            way: rng.pick(&[Way::Ids, Way::FreshScopes, Way::KeptScopes, Way::KeptScopes, Way::Bulk]),
+            way: rng.pick(&[
+                Way::Ids,
+                Way::FreshScopes,
+                Way::KeptScopes,
+                Way::KeptScopes,
+                Way::Bulk,
+            ]),
             upkeep: rng.pick(&[Upkeep::None, Upkeep::EachStep(1), Upkeep::EachStep(1_000)]),
             one_hash: rng.below(2) == 0,
             typed: rng.below(4) == 0,

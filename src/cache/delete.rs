@@ -73,13 +73,15 @@ impl<V: Value, S> Core<V, S> {
         if !self.directory.close() {
             return;
         }
+        let nodes = self.directory.user_count() + self.directory.session_count();
         self.clear();
         // Somebody else may be at work: then it is they who free the rest of their step.
         while self.maintain(1 << 16, Sweep::None).pending {
             crate::sync::yield_now();
         }
-        // Without readers, this many rounds of the epochs free all that was retired.
-        (0..4).for_each(|_| self.flush());
+        // Without readers, this many rounds of the epochs free all that was retired: each takes
+        // up to 512 objects, and a node leaves a few.
+        (0..8 + nodes / 64).for_each(|_| self.flush());
     }
 }
 

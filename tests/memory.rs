@@ -1,0 +1,90 @@
+//! What a counting allocator sees: the figures are true, and nothing is left behind.
+//!
+//! One test in a process of its own: the allocator counts for all threads.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use scopecache::{Cache, Maintenance};
+
+struct Counting;
+
+static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
+
+/// What the allocator of the system takes for it: 16-byte classes with a word of their own.
+fn taken(layout: Layout) -> isize {
+    (layout.size() + 8).next_multiple_of(16) as isize
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(taken(layout), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(taken(layout), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocated() -> isize {
+    ALLOCATED.load(Ordering::Relaxed)
+}
+
+fn fill(cache: &Cache) -> scopecache::Result<()> {
+    for user in 0..500 {
+        for session in 0..4 {
+            let user = format!("user-{user:031}");
+            let scope = cache.session(&user, &format!("session-{session:028}"))?;
+            for key in 0..8 {
+                scope.set(format!("state-{key}"), vec![7; 20 + 300 * key])?;
+            }
+            scope.touch("state-1", std::time::Duration::from_secs(60))?;
+            scope.set("state-2", "overwritten")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn figures_are_true_and_nothing_is_left_behind() -> scopecache::Result<()> {
+    // What the epochs and the threads allocate once.
+    let build = || Cache::builder().max_bytes(64 << 20).maintenance(Maintenance::Manual).build();
+    let warm: Cache = build()?;
+    fill(&warm)?;
+    drop(warm);
+    let settled: Cache = build()?;
+    for _ in 0..100 {
+        settled.maintain(1);
+    }
+    drop(settled);
+
+    let before = allocated();
+    let cache: Cache = build()?;
+    let empty = allocated();
+    fill(&cache)?;
+    while cache.stats().retired_bytes > 0 {
+        cache.maintain(1);
+    }
+    let stats = cache.stats();
+    let (counted, real) = (stats.live_bytes as f64, (allocated() - empty) as f64);
+    println!("{} entries: {counted} bytes counted, {real} allocated", stats.entries);
+    assert!((counted / real - 1.0).abs() < 0.03, "{counted} counted, {real} allocated");
+
+    drop(cache);
+    // Garbage of the closed cache goes with the epochs that others drive on.
+    for _ in 0..100 {
+        if allocated() <= before {
+            return Ok(());
+        }
+        build()?.maintain(1);
+    }
+    panic!("{} bytes are left", allocated() - before);
+}
