@@ -98,7 +98,11 @@ fn every_answer_is_one_that_the_reference_allows() {
 /// Runs a program on a fresh engine; a panic of the engine is a failure like any other.
 fn outcome(mode: Mode, program: &[Step]) -> Result<(), String> {
     let mut transcript = String::new();
-    let judged = AssertUnwindSafe(|| judge(mode.engine().as_ref(), program, &mut transcript));
+    let judged = AssertUnwindSafe(|| {
+        let engine = mode.engine();
+        judge(engine.as_ref(), program, &mut transcript)?;
+        engine.settle()
+    });
     let fault = match catch_unwind(judged) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(fault)) => fault,

@@ -81,13 +81,6 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         }
     }
 
-    /// Does all the work that is pending, then checks every invariant once more.
-    pub fn settle(&self) -> Result<(), String> {
-        self.leases.lock().expect("no holder panics").clear();
-        while self.cache.maintain(1_000).pending {}
-        self.validate()
-    }
-
     fn scope(&self, space: Space) -> Arc<Scope<V, S>> {
         let kept = || self.kept.lock().expect("no holder panics");
         if let Some(scope) = kept().get(&space) {
@@ -297,6 +290,12 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Eng
             Ok(other) => other,
             Err(error) => refusal(&error),
         }
+    }
+
+    fn settle(&self) -> Result<(), String> {
+        self.leases.lock().expect("no holder panics").clear();
+        while self.cache.maintain(1_000).pending {}
+        self.validate()
     }
 
     fn validate(&self) -> Result<(), String> {

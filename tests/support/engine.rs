@@ -16,6 +16,11 @@ pub trait Engine {
 
     /// Checks the engine's own invariants, while nobody else uses it.
     fn validate(&self) -> Result<(), String>;
+
+    /// Does all work that is pending, then checks the invariants once more.
+    fn settle(&self) -> Result<(), String> {
+        self.validate()
+    }
 }
 
 /// The reference as an engine: one lock around everything, so right by construction.
