@@ -41,6 +41,21 @@ pub(crate) mod figures {
     pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
 }
 
+/// Makes loom fail an execution that leaks what this is a part of; nothing elsewhere.
+pub(crate) struct Tracked {
+    #[cfg(scopecache_loom)]
+    _track: loom::alloc::Track<()>,
+}
+
+impl Tracked {
+    pub(crate) fn new() -> Self {
+        Self {
+            #[cfg(scopecache_loom)]
+            _track: loom::alloc::Track::new(()),
+        }
+    }
+}
+
 /// A mutex without poisoning: what a panicking holder leaves behind is consistent everywhere
 /// in this crate, since no user code runs under a lock.
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);

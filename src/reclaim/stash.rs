@@ -40,6 +40,10 @@ pub(crate) struct Stash<T: Retire> {
     head: AtomicPtr<T>,
     /// Bytes on the stack.
     bytes: AtomicU64,
+    #[cfg_attr(
+        any(scopecache_loom, scopecache_shuttle),
+        expect(dead_code, reason = "models retire each object by itself")
+    )]
     batch_bytes: u64,
 }
 

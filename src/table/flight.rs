@@ -3,12 +3,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::{Condvar, Mutex, wait};
+use crate::sync::{Condvar, Mutex, Tracked, wait};
 
 /// One load of one key. Its placeholder, its lease and its waiters share it.
 pub(crate) struct Flight {
     state: Mutex<State>,
     landed: Condvar,
+    _tracked: Tracked,
 }
 
 struct State {
@@ -32,6 +33,7 @@ impl Flight {
         Self {
             state: Mutex::new(State { outcome: Outcome::Pending, wakers: Vec::new() }),
             landed: Condvar::new(),
+            _tracked: Tracked::new(),
         }
     }
 

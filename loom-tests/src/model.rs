@@ -1,0 +1,134 @@
+//! A model: what is done before, and what races.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::explore::explore;
+use crate::op::{Op, Owner};
+use crate::run::{Scene, finish};
+use crate::spec::{Event, Fact, State, fits};
+
+/// A little program for two or three threads.
+#[derive(Clone, Debug)]
+#[must_use = "a model does nothing until it is checked"]
+pub struct Model {
+    name: &'static str,
+    bound: usize,
+    least: u64,
+    one_hash: bool,
+    guarded: bool,
+    before: Vec<Op>,
+    threads: Vec<Vec<Op>>,
+}
+
+impl Model {
+    /// A model with at most `bound` preemptions, which must have `least` executions at least.
+    pub fn new(name: &'static str, bound: usize, least: u64) -> Self {
+        let (before, threads) = (Vec::new(), Vec::new());
+        Self { name, bound, least, one_hash: false, guarded: false, before, threads }
+    }
+
+    /// Gives all keys of all owners the same hash.
+    pub fn one_hash(mut self) -> Self {
+        self.one_hash = true;
+        self
+    }
+
+    /// Lets each thread hold one guard throughout, under which its operations issue no fences.
+    pub fn guarded(mut self) -> Self {
+        self.guarded = true;
+        self
+    }
+
+    /// What is done before the threads start.
+    pub fn before(mut self, ops: impl IntoIterator<Item = Op>) -> Self {
+        self.before.extend(ops);
+        self
+    }
+
+    /// One more thread.
+    pub fn thread(mut self, ops: impl IntoIterator<Item = Op>) -> Self {
+        self.threads.push(ops.into_iter().collect());
+        self
+    }
+
+    /// Explores it.
+    ///
+    /// # Panics
+    ///
+    /// Where an execution is wrong.
+    pub fn check(self) {
+        let model = Arc::new(self);
+        let (name, bound, least) = (model.name, model.bound, model.least);
+        explore(name, bound, least, move || model.execute());
+    }
+
+    /// One execution. This thread only spawns and joins while the others run.
+    fn execute(self: &Arc<Self>) {
+        let scene = Arc::new(Scene::new(self.one_hash, &self.owners()));
+        let mut state = State::default();
+        for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
+            assert!(state.allows(event.fact), "alone, {event:?}");
+        }
+        let threads: Vec<_> = (0..self.threads.len())
+            .map(|thread| {
+                let (model, scene) = (Arc::clone(self), Arc::clone(&scene));
+                loom::thread::spawn(move || {
+                    let _guard = model.guarded.then(|| scene.pin());
+                    let ops = model.threads[thread].iter();
+                    let mut events: Vec<Event> = Vec::new();
+                    for op in ops {
+                        let step = events.last().map_or(0, |event| event.step + 1);
+                        let more = scene.run(step, op);
+                        events.extend(more.map(|event| Event { thread, ..event }));
+                    }
+                    events
+                })
+            })
+            .collect();
+        let mut events: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a failure ends the process"))
+            .collect();
+        let scene = Arc::into_inner(scene).expect("the threads have ended");
+        let last = finish(scene, &self.names());
+        self.judge(&state, &mut events, &last);
+    }
+
+    fn judge(&self, state: &State, events: &mut Vec<Event>, last: &[Fact]) {
+        std::thread_local! {
+            /// Histories that fit; most executions repeat one of a few.
+            static KNOWN: RefCell<HashSet<(Vec<Event>, Vec<Fact>)>> = RefCell::default();
+        }
+        let history = (events.clone(), last.to_vec());
+        if KNOWN.with_borrow(|known| known.contains(&history)) {
+            return;
+        }
+        assert!(
+            fits(state, events, last),
+            "{}: no sequential order gives these answers:\n{events:#?}\nand then\n{last:#?}",
+            self.name
+        );
+        KNOWN.with_borrow_mut(|known| known.insert(history));
+    }
+
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.before.iter().chain(self.threads.iter().flatten())
+    }
+
+    fn owners(&self) -> Vec<Owner> {
+        let mut owners: Vec<_> = self.names().into_iter().map(|(owner, _)| owner).collect();
+        owners.dedup();
+        owners
+    }
+
+    /// All keys that occur, each once.
+    fn names(&self) -> Vec<(Owner, &'static str)> {
+        let mut names: Vec<_> =
+            self.ops().filter_map(Op::place).map(|place| (place.owner, place.key)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

@@ -1,0 +1,420 @@
+//! Operations on the real cache.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use scopecache::{
+    Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, Scope,
+    SetOptions, Version,
+};
+
+use crate::op::{Op, Owner, Place};
+use crate::spec::{Condition, Event, Fact, Name, Ttl};
+
+type Scopes = BTreeMap<Owner, Scope<Counted, Spread>>;
+/// With the value that each is to be fulfilled with.
+type Leases = BTreeMap<Name, (u32, Lease<Counted, Spread>)>;
+
+/// A cache of one bucket, and what the threads share besides.
+pub(crate) struct Scene {
+    cache: Cache<Counted, Spread>,
+    clock: MockClock,
+    owners: Vec<Owner>,
+    /// Set before the threads start. Std's, which loom does not see.
+    scopes: OnceLock<Scopes>,
+    /// Which version a value got.
+    versions: Mutex<BTreeMap<u32, Version>>,
+    /// Leases that were taken and not yet ended.
+    leases: Mutex<Leases>,
+}
+
+impl Scene {
+    pub(crate) fn new(one_hash: bool, owners: &[Owner]) -> Self {
+        let clock = MockClock::new();
+        let cache = Cache::builder()
+            .expected_entries(1)
+            .shards(1)
+            .maintenance(Maintenance::Manual)
+            .clock(clock.clone())
+            .hasher(Spread { one_hash })
+            .build()
+            .expect("valid settings");
+        Self {
+            cache,
+            clock,
+            owners: owners.to_vec(),
+            scopes: OnceLock::new(),
+            versions: Mutex::default(),
+            leases: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pin(&self) -> Guard {
+        self.cache.pin()
+    }
+
+    /// Does `op` as the steps of a thread from `step` on.
+    pub(crate) fn run(&self, step: usize, op: &Op) -> impl Iterator<Item = Event> + use<> {
+        let unordered = matches!(op, Op::Keys(_));
+        let facts = self.facts(op);
+        facts.into_iter().enumerate().map(move |(at, fact)| {
+            let step = if unordered { step } else { step + at };
+            Event { thread: 0, step, fact }
+        })
+    }
+
+    fn facts(&self, op: &Op) -> Vec<Fact> {
+        let seconds = Duration::from_secs;
+        match *op {
+            Op::OpenScopes => {
+                let scope = |owner: &Owner| (*owner, self.scope(*owner));
+                let scopes = self.owners.iter().map(scope).collect();
+                assert!(self.scopes.set(scopes).is_ok(), "scopes are opened once");
+                vec![]
+            }
+            Op::Set(place, value) => self.store(place, value, Ttl::None, Condition::Always),
+            Op::SetFor(place, value, ttl) => {
+                self.store(place, value, Ttl::For(ttl), Condition::Always)
+            }
+            Op::SetKeepingTtl(place, value) => {
+                self.store(place, value, Ttl::Keep, Condition::Always)
+            }
+            Op::Insert(place, value) => self.store(place, value, Ttl::None, Condition::Absent),
+            Op::InsertFor(place, value, ttl) => {
+                self.store(place, value, Ttl::For(ttl), Condition::Absent)
+            }
+            Op::Replace(place, value) => self.store(place, value, Ttl::None, Condition::Present),
+            Op::CompareAndSet(place, old, value) => {
+                self.store(place, value, Ttl::None, Condition::Value(old))
+            }
+            Op::Update(place, by) => {
+                let change = |value: &Counted| Counted::new(value.get() + by);
+                let done = self.with(place, |scope| scope.update(place.key, change));
+                vec![Fact::Added { name: name(place), by, done: done.expect("open").is_some() }]
+            }
+            Op::Get(place) => {
+                let item = if place.scoped {
+                    self.with(place, |scope| scope.get(place.key))
+                } else {
+                    self.cache.get(place.owner.namespace(), place.key)
+                };
+                let found = item.expect("open").map(|item| item.value().get());
+                vec![Fact::Found(name(place), found)]
+            }
+            Op::GetRef(place) => {
+                let found = self.with(place, |scope| {
+                    let guard = self.cache.pin();
+                    let entry = scope.get_ref(place.key, &guard).expect("open");
+                    let found = entry.as_ref().map(|entry| entry.value().get());
+                    let _ = scope.contains(place.key);
+                    assert_eq!(found, entry.map(|entry| entry.value().get()), "it has changed");
+                    found
+                });
+                vec![Fact::Found(name(place), found)]
+            }
+            Op::Take(place) => {
+                let item = if place.scoped {
+                    self.with(place, |scope| scope.take(place.key))
+                } else {
+                    self.cache.take(place.owner.namespace(), place.key)
+                };
+                let found = item.expect("open").map(|item| item.value().get());
+                vec![Fact::Took(name(place), found)]
+            }
+            Op::Delete(place) => {
+                let was = if place.scoped {
+                    self.with(place, |scope| scope.delete(place.key))
+                } else {
+                    self.cache.delete(place.owner.namespace(), place.key)
+                };
+                vec![Fact::Deleted(name(place), was.expect("open"))]
+            }
+            Op::Touch(place, ttl) => {
+                let was = self.cache.touch(place.owner.namespace(), place.key, seconds(ttl));
+                vec![Fact::Touched(name(place), ttl, was.expect("open"))]
+            }
+            Op::Keys(owner) => {
+                // Each key has its own moment.
+                let keys = self.cache.keys(owner.namespace()).expect("open");
+                let listed = |key: &str| {
+                    let count = keys.iter().filter(|listed| *listed == key.as_bytes()).count();
+                    assert!(count <= 1, "{key} is listed {count} times");
+                    count == 1
+                };
+                KEYS.iter().map(|&key| Fact::Listed((owner, key), listed(key))).collect()
+            }
+            Op::DeleteAll(owner) => {
+                self.cache.delete_namespace(owner.namespace()).expect("open");
+                vec![Fact::Killed(owner)]
+            }
+            Op::Lease(place, value) => self.lease(place, value, true),
+            Op::LeaseAndDrop(place) => self.lease(place, 0, false),
+            Op::HoldLease(place, value) => {
+                let lease = self.with(place, |scope| scope.lease(place.key).expect("it is free"));
+                // Nothing of loom's happens while std's lock is held, here and below.
+                let before =
+                    self.leases.lock().expect("no panic").insert(name(place), (value, lease));
+                assert!(before.is_none(), "one lease at a time");
+                vec![Fact::Leased(name(place), value)]
+            }
+            Op::FulfilHeld(place) => {
+                let held = self.leases.lock().expect("no panic").remove(&name(place));
+                let (value, lease) = held.expect("`HoldLease` came before");
+                let stored = lease.fulfil(Counted::new(value)).expect("room for it").is_some();
+                vec![Fact::Landed(name(place), value, Some(stored))]
+            }
+            Op::Load(place, value) => self.load(place, value, Vec::new),
+            Op::LoadWithGetInside(place, value) => {
+                self.load(place, value, || self.facts(&Op::Get(place)))
+            }
+            Op::Advance(by) => {
+                self.clock.advance(seconds(by));
+                vec![Fact::Advanced(by)]
+            }
+            Op::Sweep => {
+                let _ = self.cache.maintain(8);
+                vec![]
+            }
+            Op::Reclaim => {
+                // Steps of one, which leave no budget for looking through the table.
+                for _ in 0..4 {
+                    if self.cache.stats().reclaim_pending {
+                        let _ = self.cache.maintain(1);
+                    }
+                }
+                vec![]
+            }
+        }
+    }
+
+    fn store(&self, place: Place, value: u32, ttl: Ttl, condition: Condition) -> Vec<Fact> {
+        let options = match ttl {
+            Ttl::None => SetOptions::new(),
+            Ttl::For(seconds) => SetOptions::new().ttl(Duration::from_secs(seconds)),
+            Ttl::Keep => SetOptions::new().keep_ttl(),
+        };
+        let when = match condition {
+            Condition::Always => When::Always,
+            Condition::Absent => When::Absent,
+            Condition::Present => When::Present,
+            Condition::Value(value) => {
+                When::Version(self.versions.lock().expect("no panic")[&value])
+            }
+        };
+        let counted = Counted::new(value);
+        let version = if place.scoped {
+            self.with(place, |scope| scope.write(place.key, counted, when, options))
+        } else {
+            self.cache.write(place.owner.namespace(), place.key, counted, when, &options)
+        };
+        let version = version.expect("open, and room for it");
+        if let Some(version) = version {
+            self.versions.lock().expect("no panic").insert(value, version);
+        }
+        vec![Fact::Stored { name: name(place), value, ttl, condition, done: version.is_some() }]
+    }
+
+    fn lease(&self, place: Place, value: u32, fulfil: bool) -> Vec<Fact> {
+        self.with(place, |scope| match scope.lease(place.key) {
+            Ok(lease) if fulfil => {
+                let stored = lease.fulfil(Counted::new(value)).expect("room for it").is_some();
+                vec![
+                    Fact::Leased(name(place), value),
+                    Fact::Landed(name(place), value, Some(stored)),
+                ]
+            }
+            Ok(lease) => {
+                drop(lease);
+                vec![Fact::Leased(name(place), value), Fact::Dropped(name(place), value)]
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+                vec![Fact::Refused(name(place))]
+            }
+        })
+    }
+
+    fn load(&self, place: Place, value: u32, inside: impl FnOnce() -> Vec<Fact>) -> Vec<Fact> {
+        self.with(place, |scope| {
+            let mut facts = None;
+            let item = scope.get_or_load(place.key, || {
+                facts = Some(inside());
+                Ok::<_, Infallible>(Counted::new(value))
+            });
+            let found = item.expect("no error").value().get();
+            let Some(facts) = facts else { return vec![Fact::Found(name(place), Some(found))] };
+            assert_eq!(found, value, "the one who loads gets what it loaded");
+            let mut all = vec![Fact::Leased(name(place), value)];
+            all.extend(facts);
+            all.push(Fact::Landed(name(place), value, None));
+            all
+        })
+    }
+
+    fn scope(&self, owner: Owner) -> Scope<Counted, Spread> {
+        self.cache.scope(owner.namespace()).expect("a valid name")
+    }
+
+    /// The shared scope if the place is addressed through one, else one of its own.
+    fn with<R>(&self, place: Place, act: impl FnOnce(&Scope<Counted, Spread>) -> R) -> R {
+        if place.scoped {
+            act(&self.scopes.get().expect("`OpenScopes` came before")[&place.owner])
+        } else {
+            act(&self.scope(place.owner))
+        }
+    }
+}
+
+/// The keys that models use.
+const KEYS: [&str; 2] = ["k", "l"];
+
+fn name(place: Place) -> Name {
+    (place.owner, place.key)
+}
+
+/// Ends an execution: reclaims, checks that the cache is whole, empties it, and checks that
+/// nothing is left. Answers what was there.
+pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
+    let leases = std::mem::take(&mut *scene.leases.lock().expect("no panic"));
+    drop(leases);
+    let cache = &scene.cache;
+    reclaim(cache);
+    if let Err(violations) = cache.validate() {
+        panic!("{violations}");
+    }
+    let facts: Vec<_> = names
+        .iter()
+        .map(|&name| {
+            let item = cache.get(name.0.namespace(), name.1).expect("open");
+            Fact::Found(name, item.map(|item| item.value().get()))
+        })
+        .collect();
+    // Takes out what has expired; what was dead is gone already.
+    let _ = cache.maintain(1);
+    for &owner in &scene.owners {
+        let mut keys = cache.keys(owner.namespace()).expect("open");
+        keys.sort_unstable();
+        let live = facts.iter().filter_map(|fact| match *fact {
+            Fact::Found((of, key), Some(_)) if of == owner => Some(key.as_bytes()),
+            _ => None,
+        });
+        assert!(keys.iter().map(|key| &key[..]).eq(live), "the keys of {owner:?} are {keys:?}");
+    }
+    let live = facts.iter().filter(|fact| matches!(fact, Fact::Found(_, Some(_)))).count();
+    let stats = cache.stats();
+    assert_eq!(stats.entries, live as u64, "{stats:?}");
+    assert!(live > 0 || stats.users + stats.sessions == 0, "nothing lives: {stats:?}");
+
+    let _ = cache.clear();
+    reclaim(cache);
+    let stats = cache.stats();
+    assert_eq!((stats.entries, stats.users, stats.sessions), (0, 0, 0), "{stats:?}");
+    drop(scene);
+    scopecache::quiesce();
+    let left = Counted::alive();
+    assert_eq!(left, 0, "{left} values were not dropped");
+    facts
+}
+
+/// Takes out what was deleted, by its handles alone: steps of one leave no budget for looking
+/// through the table, which would hide a missing handle.
+fn reclaim(cache: &Cache<Counted, Spread>) {
+    while cache.stats().reclaim_pending {
+        let _ = cache.maintain(1);
+    }
+}
+
+impl Owner {
+    fn namespace(self) -> Namespace<'static> {
+        match self {
+            Self::Global => Namespace::Global,
+            Self::User(user) => Namespace::User { user },
+            Self::Session(user, session) => Namespace::Session { user, session },
+        }
+    }
+}
+
+/// A value that knows whether it was dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    value: u32,
+    mark: u32,
+}
+
+const MARK: u32 = 0x5eed_cafe;
+
+std::thread_local! {
+    static ALIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+impl Counted {
+    fn new(value: u32) -> Self {
+        ALIVE.set(ALIVE.get() + 1);
+        Self { value, mark: MARK }
+    }
+
+    fn get(&self) -> u32 {
+        assert_eq!(self.mark, MARK, "read after it was dropped");
+        self.value
+    }
+
+    fn alive() -> i64 {
+        ALIVE.get()
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        Self::new(self.get())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        assert_eq!(std::mem::take(&mut self.mark), MARK, "dropped twice");
+        ALIVE.set(ALIVE.get() - 1);
+    }
+}
+
+/// A hasher without secrets: the same tags in every execution, by default another for each key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    one_hash: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Spreading {
+    one_hash: bool,
+    state: u64,
+}
+
+impl BuildHasher for Spread {
+    type Hasher = Spreading;
+
+    fn build_hasher(&self) -> Spreading {
+        // The offset of FNV-1a.
+        Spreading { one_hash: self.one_hash, state: 0xcbf2_9ce4_8422_2325 }
+    }
+}
+
+impl Hasher for Spreading {
+    fn write(&mut self, bytes: &[u8]) {
+        if !self.one_hash {
+            for &byte in bytes {
+                // The prime of FNV-1a.
+                self.state = (self.state ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // The finalizer of MurmurHash3: the tag is in the high bits.
+        let mixed = (self.state ^ self.state >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ mixed >> 33
+    }
+}
