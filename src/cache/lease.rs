@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::cache::core::{Core, Sight, Target};
 use crate::cache::scope::Scope;
-use crate::cache::write::{Inserted, Intent, Writer};
+use crate::cache::writer::{Inserted, Intent, Writer};
 use crate::clock::NEVER;
 use crate::directory::Node;
 use crate::error::{Error, ErrorKind, Result};

@@ -7,6 +7,7 @@ mod delete;
 mod hold;
 mod lease;
 mod list;
+mod load;
 mod maintenance;
 mod node_cell;
 mod read;
@@ -14,6 +15,7 @@ mod scope;
 mod stats;
 mod validate;
 mod write;
+mod writer;
 
 use std::fmt;
 use std::hash::BuildHasher;

@@ -1,6 +1,5 @@
 //! A namespace resolved once: the fast path.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -9,10 +8,9 @@ use bytes::Bytes;
 
 use crate::cache::Cache;
 use crate::cache::core::{Core, Target};
-use crate::cache::lease::{Begin, Lease, Running, landed};
 use crate::cache::node_cell::NodeCell;
 use crate::cache::read::EntryRef;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::item::{Item, Removed, Usage, Version};
 use crate::namespace::Namespace;
 use crate::options::{Condition, SetOptions};
@@ -405,190 +403,6 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     /// `Closed`.
     pub fn usage(&self) -> Result<Usage> {
         self.core().usage(self.namespace())
-    }
-
-    /// Takes the right to store a key that is absent and that nobody is loading.
-    ///
-    /// # Errors
-    ///
-    /// `Conflict` where there is an item, or somebody else has the lease; `InvalidKey`,
-    /// `CapacityExceeded`, `Closed`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> scopecache::Result<()> {
-    /// # let cache: scopecache::Cache = scopecache::Cache::builder().build()?;
-    /// let scope = cache.user("ada")?;
-    /// let lease = scope.lease("profile")?;
-    /// scope.delete("profile")?; // what the lease was going to store is out of date
-    /// assert_eq!(lease.fulfil("old")?, None);
-    /// assert!(scope.get("profile")?.is_none());
-    /// # Ok(()) }
-    /// ```
-    pub fn lease(&self, key: impl AsRef<[u8]>) -> Result<Lease<V, S>> {
-        let key = key.as_ref();
-        match self.core().begin_load(&self.target(key)?)? {
-            Begin::Lead(flight) => Ok(Lease::new(self, key, flight)),
-            Begin::Hit(_) => {
-                Err(Error::with_detail(ErrorKind::Conflict, "the key already has a value"))
-            }
-            Begin::Join(_) => {
-                Err(Error::with_detail(ErrorKind::Conflict, "the key is being loaded"))
-            }
-        }
-    }
-
-    /// Returns the live item, or loads it: of all callers at a time one runs `loader`, and the
-    /// others block until it is done.
-    ///
-    /// The loaded value is stored only if the key, its session and its user were neither
-    /// written nor deleted since the load began; it is returned in any case to the one who
-    /// loaded it.
-    ///
-    /// # Errors
-    ///
-    /// `Loader` with the loader's error as its source (nothing is stored, and one of those who
-    /// wait loads next); `Conflict` where a loader asks for the key that it is loading; those of
-    /// [`set`](Self::set).
-    ///
-    /// # Panics
-    ///
-    /// If the loader does; the lease is given up then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> scopecache::Result<()> {
-    /// # let cache: scopecache::Cache = scopecache::Cache::builder().build()?;
-    /// let scope = cache.user("ada")?;
-    /// let item = scope.get_or_load("profile", || std::io::Result::Ok("from the database"))?;
-    /// assert_eq!(item.data(), b"from the database");
-    /// # Ok(()) }
-    /// ```
-    pub fn get_or_load<I, E>(
-        &self,
-        key: impl AsRef<[u8]>,
-        loader: impl FnOnce() -> std::result::Result<I, E>,
-    ) -> Result<Item<V>>
-    where
-        I: IntoValue<V>,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        self.get_or_load_with(key, SetOptions::new(), loader)
-    }
-
-    /// As [`get_or_load`](Self::get_or_load), with options for what is stored.
-    ///
-    /// # Errors
-    ///
-    /// As for `get_or_load`.
-    pub fn get_or_load_with<I, E>(
-        &self,
-        key: impl AsRef<[u8]>,
-        options: SetOptions,
-        loader: impl FnOnce() -> std::result::Result<I, E>,
-    ) -> Result<Item<V>>
-    where
-        I: IntoValue<V>,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        // Before anything is loaded in vain.
-        options.times(self.core().settings.default_ttl, || 0)?;
-        let key = key.as_ref();
-        loop {
-            match self.core().begin_load(&self.target(key)?)? {
-                Begin::Hit(item) => return Ok(item),
-                Begin::Join(flight) => {
-                    Running::check_not_inside(&flight)?;
-                    flight.wait();
-                }
-                Begin::Lead(flight) => {
-                    let lease = Lease::new(self, key, flight);
-                    let loaded = {
-                        let _running = Running::new(lease.flight());
-                        loader()
-                    };
-                    return self.finish_load(lease, loaded, options);
-                }
-            }
-        }
-    }
-
-    /// Returns the live item, or loads it: of all callers at a time one drives `loader`, and the
-    /// others wait without blocking. `loader` is not polled where it is not needed.
-    ///
-    /// What is said at [`get_or_load`](Self::get_or_load) holds here too. A loader that waits
-    /// for another task, which asks for the same key, waits for ever: that cannot be seen.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped before it answered, it has stored nothing, and one of those who wait loads next.
-    ///
-    /// # Errors
-    ///
-    /// As for `get_or_load`.
-    pub async fn get_or_load_async<I, E>(
-        &self,
-        key: impl AsRef<[u8]>,
-        loader: impl Future<Output = std::result::Result<I, E>>,
-    ) -> Result<Item<V>>
-    where
-        I: IntoValue<V>,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        self.get_or_load_async_with(key, SetOptions::new(), loader).await
-    }
-
-    /// As [`get_or_load_async`](Self::get_or_load_async), with options for what is stored.
-    ///
-    /// # Errors
-    ///
-    /// As for `get_or_load`.
-    pub async fn get_or_load_async_with<I, E>(
-        &self,
-        key: impl AsRef<[u8]>,
-        options: SetOptions,
-        loader: impl Future<Output = std::result::Result<I, E>>,
-    ) -> Result<Item<V>>
-    where
-        I: IntoValue<V>,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        // Before anything is loaded in vain.
-        options.times(self.core().settings.default_ttl, || 0)?;
-        let key = key.as_ref();
-        loop {
-            let begin = self.core().begin_load(&self.target(key)?)?;
-            match begin {
-                Begin::Hit(item) => return Ok(item),
-                Begin::Join(flight) => landed(flight).await?,
-                Begin::Lead(flight) => {
-                    let lease = Lease::new(self, key, flight);
-                    let mut loader = std::pin::pin!(loader);
-                    let loaded = std::future::poll_fn(|context| {
-                        let _running = Running::new(lease.flight());
-                        loader.as_mut().poll(context)
-                    })
-                    .await;
-                    return self.finish_load(lease, loaded, options);
-                }
-            }
-        }
-    }
-
-    fn finish_load<I, E>(
-        &self,
-        lease: Lease<V, S>,
-        loaded: std::result::Result<I, E>,
-        options: SetOptions,
-    ) -> Result<Item<V>>
-    where
-        I: IntoValue<V>,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let value = loaded.map_err(|error| Error::with_source(ErrorKind::Loader, error))?;
-        lease.land(value, options)
     }
 }
 

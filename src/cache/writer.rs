@@ -1,0 +1,400 @@
+//! How one entry gets into the table.
+//!
+//! Two ways lead to a stored value:
+//!
+//! - **over a visible entry** ([`Writer::over_visible`]): a compare-exchange on its slot. The
+//!   new entry inherits the old one's node and its count there; the directory is not asked.
+//! - **by insertion** ([`Writer::insert`]): the node is raised, so that it stays open, and the
+//!   entry claims a slot or replaces what may be replaced: an entry of the same node, or of a
+//!   dead one.
+//!
+//! Whoever leaves an entry in a slot whose node has no handle to it yet pushes one
+//! ([`Writer::linked`]), and then looks whether the node died meanwhile: of the push and the
+//! deleter's detach one comes first, so either the deleter finds the handle or the pusher sees
+//! the death and sweeps.
+
+use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
+use crate::cache::hold::Hold;
+use crate::cache::maintenance::Job;
+use crate::clock::NEVER;
+use crate::directory::Node;
+use crate::error::Result;
+use crate::item::Version;
+use crate::options::Condition;
+use crate::reclaim::Guard;
+use crate::table::{Draft, Flight, Header, Outcome, Owner, Seen, Slot, State};
+use crate::value::Value;
+
+/// One entry on its way into the table.
+pub(super) struct Writer<'c, V: Value, S> {
+    core: &'c Core<V, S>,
+    target: &'c Target<'c>,
+    hold: Hold<'c, V, S>,
+    intent: Intent,
+    keep_ttl: bool,
+    times: Header<'c>,
+    bytes: u64,
+}
+
+/// What the entry may replace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Anything.
+    Set,
+    /// Nothing visible.
+    Insert,
+    /// Nothing visible and no other load: the entry is a placeholder.
+    Lease,
+}
+
+/// How an insertion ended.
+pub(super) enum Inserted<'g, V: Value> {
+    Stored,
+    /// A visible entry, or another load, stands in the way.
+    Met(Seen<'g, V, Node>),
+}
+
+/// How an attempt to replace a visible entry ended.
+pub(super) enum Over<V: Value> {
+    Stored,
+    /// It is not visible, or not any more.
+    Absent(Draft<V, Node>),
+    /// It has another version than was asked for.
+    Differs,
+}
+
+impl<'c, V: Value, S> Writer<'c, V, S> {
+    pub(super) fn new(
+        core: &'c Core<V, S>,
+        target: &'c Target<'_>,
+        times: Header<'c>,
+        bytes: u64,
+        guard: &'c Guard,
+    ) -> Self {
+        let hold = Hold::new(core, target.hash, guard);
+        Self { core, target, hold, intent: Intent::Set, keep_ttl: false, times, bytes }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.times.version
+    }
+
+    /// Whether the entry is to have the times of the visible one that it replaces.
+    pub(super) fn with_keep_ttl(mut self, keep_ttl: bool) -> Self {
+        self.keep_ttl = keep_ttl;
+        self
+    }
+
+    pub(super) fn with_intent(mut self, intent: Intent) -> Self {
+        self.intent = intent;
+        self
+    }
+
+    /// Replaces the visible entry, whatever its node, as long as the condition admits it.
+    pub(super) fn over_visible<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        mut sight: Sight<'g, V>,
+        condition: Condition,
+        guard: &'g Guard,
+    ) -> Result<Over<V>>
+    where
+        'c: 'g,
+    {
+        loop {
+            let Sight::Present(slot, old) = sight else { return Ok(Over::Absent(draft)) };
+            if let Condition::Version(version) = condition
+                && old.version() != version
+            {
+                return Ok(Over::Differs);
+            }
+            if self.keep_ttl {
+                draft = self.keep_times_of(draft, Some(old));
+            }
+            match self.replace_visible(draft, &slot, old, guard)? {
+                Ok(_) => return Ok(Over::Stored),
+                Err(back) => draft = back,
+            }
+            sight = self.core.look(self.target, guard);
+        }
+    }
+
+    /// Replaces `old`, which was seen visible in `slot`; gives the draft back where the slot
+    /// has changed.
+    pub(super) fn replace_visible<'g>(
+        &mut self,
+        draft: Draft<V, Node>,
+        slot: &Slot<'g, V, Node>,
+        old: Seen<'g, V, Node>,
+        guard: &'g Guard,
+    ) -> Result<Result<Seen<'g, V, Node>, Draft<V, Node>>>
+    where
+        'c: 'g,
+    {
+        self.take_place(draft, slot, old, guard, || {})
+    }
+
+    /// Replaces the placeholder of a load by its value. The outcome is set only after the
+    /// compare-exchange: whoever it wakes finds the value.
+    pub(super) fn fulfil<'g>(
+        &mut self,
+        draft: Draft<V, Node>,
+        slot: &Slot<'g, V, Node>,
+        placeholder: Seen<'g, V, Node>,
+        flight: &Flight,
+        guard: &'g Guard,
+    ) -> Result<Result<Seen<'g, V, Node>, Draft<V, Node>>>
+    where
+        'c: 'g,
+    {
+        self.take_place(draft, slot, placeholder, guard, || flight.land(Outcome::Stored))
+    }
+
+    /// Puts the entry in the place of `old`, with its node, its count there, and its handle if
+    /// it has one.
+    fn take_place<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        slot: &Slot<'g, V, Node>,
+        old: Seen<'g, V, Node>,
+        guard: &'g Guard,
+        swapped: impl FnOnce(),
+    ) -> Result<Result<Seen<'g, V, Node>, Draft<V, Node>>>
+    where
+        'c: 'g,
+    {
+        // Loaded before the compare-exchange: an entry that is replaced before it is marked
+        // leaves the push of a handle to us.
+        let indexed = old.is_indexed() || cfg!(bug = "no_own_handle");
+        let growth = self.bytes.saturating_sub(old.bytes());
+        self.hold.top_up(if indexed { growth } else { growth + INSERT_BYTES })?;
+        draft.prepare(old.owner_ptr(), State::Live, indexed);
+        match self.core.table.replace(slot, draft, guard) {
+            Err(draft) => Ok(Err(draft)),
+            Ok(entry) => {
+                swapped();
+                self.replaced(entry, old);
+                if !indexed {
+                    self.linked(entry);
+                }
+                Ok(Ok(entry))
+            }
+        }
+    }
+
+    /// Books that `entry` took the place and the count of `old`, of the same node.
+    fn replaced(&mut self, entry: Seen<'_, V, Node>, old: Seen<'_, V, Node>) {
+        let (came, went) = (self.bytes, old.bytes());
+        entry.owner().book(Some(came), Some(went));
+        self.core.retire(self.target.hash, old);
+        if came >= went {
+            self.hold.spend(came - went);
+        } else {
+            self.core.account(self.target.hash).release(went - came);
+        }
+    }
+
+    /// Inserts the entry, or puts it in the place of one that it may replace.
+    pub(super) fn insert<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        guard: &'g Guard,
+    ) -> Result<Inserted<'g, V>>
+    where
+        'c: 'g,
+    {
+        let (core, target) = (self.core, self.target);
+        core.maintenance.help_if_behind(core, guard);
+        'resolve: loop {
+            self.hold.top_up(self.bytes + INSERT_BYTES)?;
+            let node = core.raise(target, guard)?;
+            loop {
+                let Some((slot, found)) = core.first(target, guard) else {
+                    match self.claim(draft, node, guard) {
+                        Ok(_) => return Ok(Inserted::Stored),
+                        Err(again) => draft = again,
+                    }
+                    continue 'resolve;
+                };
+                match found.state() {
+                    State::Pending => {
+                        core.table.help(target.hash, &slot, found);
+                        continue;
+                    }
+                    State::Killed => {
+                        core.unlink(target.hash, &slot, found);
+                        continue;
+                    }
+                    State::Live => {}
+                }
+                let dead = found.owner().is_dead();
+                let mut kept = None;
+                if !dead && found.flight().is_none() {
+                    if found.is_expired(|| core.now()) {
+                        // Never replaced in place: what replaces it would have to be right both
+                        // for those who saw it expire and for those who did not.
+                        core.unlink(target.hash, &slot, found);
+                        continue;
+                    }
+                    if self.intent != Intent::Set {
+                        core.release(target.hash, node, guard);
+                        return Ok(Inserted::Met(found));
+                    }
+                    kept = Some(found);
+                } else if !dead && self.intent == Intent::Lease {
+                    core.release(target.hash, node, guard);
+                    return Ok(Inserted::Met(found));
+                }
+                // Loaded after the whole decision, the clock included: what was decided on a
+                // death must not be stored for a node that died with it.
+                let decided = self.intent != Intent::Set || self.keep_ttl;
+                if decided && node.is_dead() && cfg!(not(bug = "no_second_dead_check")) {
+                    core.release(target.hash, node, guard);
+                    continue 'resolve;
+                }
+                if self.keep_ttl {
+                    draft = self.keep_times_of(draft, kept);
+                }
+                let same = std::ptr::eq(found.owner_ptr(), node);
+                if !same && !dead && cfg!(not(bug = "replace_other_incarnation")) {
+                    // Another incarnation, and alive: then ours is dead. Never replace a later
+                    // incarnation's entry by an earlier one's.
+                    core.release(target.hash, node, guard);
+                    continue 'resolve;
+                }
+                match self.over_found(draft, node, &slot, found, guard) {
+                    Ok(_) => return Ok(Inserted::Stored),
+                    Err(back) => draft = back,
+                }
+            }
+        }
+    }
+
+    /// Claims an empty slot for the entry; it takes over the count that was raised on `node`.
+    /// Answers a fresh copy where the entry was killed.
+    fn claim<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        node: &'g Node,
+        guard: &'g Guard,
+    ) -> Result<Seen<'g, V, Node>, Draft<V, Node>>
+    where
+        'c: 'g,
+    {
+        let (core, target) = (self.core, self.target);
+        if self.keep_ttl {
+            draft = self.keep_times_of(draft, None);
+        }
+        draft.prepare(node, State::Pending, false);
+        // Booked before it can be seen, so that whoever takes it out books after us.
+        node.book(Some(self.bytes), None);
+        core.count_entries(target.hash, 1);
+        self.hold.spend(self.bytes);
+        let claim = core.table.claim(target.hash, draft, guard);
+        if claim.appended {
+            self.hold.spend(crate::table::LINE_BYTES);
+        }
+        match core.table.help(target.hash, &claim.slot, claim.entry) {
+            State::Killed => {
+                let again = Draft::copy_of(claim.entry, &self.times);
+                core.unlink(target.hash, &claim.slot, claim.entry);
+                Err(again)
+            }
+            // A helper may have made it live, and others may have replaced or removed it since:
+            // it was stored all the same.
+            _ => {
+                self.linked(claim.entry);
+                Ok(claim.entry)
+            }
+        }
+    }
+
+    /// Puts the entry in the place of `found`, an entry of `node` or of a dead one, with the
+    /// count that was raised on `node`.
+    fn over_found<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        node: &'g Node,
+        slot: &Slot<'g, V, Node>,
+        found: Seen<'g, V, Node>,
+        guard: &'g Guard,
+    ) -> Result<Seen<'g, V, Node>, Draft<V, Node>>
+    where
+        'c: 'g,
+    {
+        let (core, hash) = (self.core, self.target.hash);
+        let same = std::ptr::eq(found.owner_ptr(), node);
+        // Loaded before the compare-exchange; see `take_place`.
+        let indexed = same && found.is_indexed();
+        draft.prepare(node, State::Live, indexed);
+        let entry = core.table.replace(slot, draft, guard)?;
+        if same {
+            self.replaced(entry, found);
+            // The entry has the count of `found`; ours goes.
+            core.release(hash, node, guard);
+        } else {
+            // The entry has our count; that of `found` goes with it.
+            node.book(Some(self.bytes), None);
+            core.count_entries(hash, 1);
+            self.hold.spend(self.bytes);
+            core.took_out(hash, found);
+        }
+        if !indexed {
+            self.linked(entry);
+        }
+        Ok(entry)
+    }
+
+    /// Gives the entry's node a handle to it, and sweeps the entry if the node died meanwhile.
+    fn linked(&mut self, entry: Seen<'_, V, Node>) {
+        let (core, hash) = (self.core, self.target.hash);
+        let (node, guard) = (entry.owner(), entry.guard());
+        let (bytes, filled) = node.handles().push(hash, guard);
+        self.hold.spend(bytes);
+        entry.set_indexed();
+        if bytes > 0 && node.is_closed() && cfg!(not(bug = "no_second_discard")) {
+            // The entry is gone already, and with it the node. Whoever closed that may have
+            // discarded its handles before our push: then we see, through `head`, that it is
+            // closed, and the chunk that we made is ours to discard.
+            core.directory.discard_handles(node, core.account(hash), guard);
+        }
+        if node.is_dead() && cfg!(not(bug = "no_recheck_after_push")) {
+            core.sweep(hash, node, guard);
+        } else if let Some(handles) = filled {
+            self.compact_if_stale(node, handles, guard);
+        }
+    }
+
+    /// Drops stale handles where they have come to outnumber the entries.
+    fn compact_if_stale(&self, node: &Node, handles: u64, guard: &Guard) {
+        const FEW: u64 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 64 };
+        const AT_ONCE: u64 = 4096;
+        if handles < FEW || handles < 2 * node.count() {
+            return;
+        }
+        if handles <= AT_ONCE {
+            self.core.compact(node, guard);
+        } else {
+            self.core.maintenance.push(Job::compact(node));
+        }
+    }
+
+    /// The draft with the times of the visible entry that it is to replace, or with none.
+    fn keep_times_of(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        kept: Option<Seen<'_, V, Node>>,
+    ) -> Draft<V, Node> {
+        let (deadline, sliding) = kept.map_or((NEVER, None), |old| (old.deadline(), old.sliding()));
+        if sliding == self.times.sliding {
+            draft.set_deadline(deadline);
+            self.times.deadline = deadline;
+            return draft;
+        }
+        // Another form: the parts that renew a TTL stand in the entry only where it has one.
+        self.times = Header { deadline, sliding, ..self.times };
+        let draft = draft.with_times(&self.times);
+        self.bytes = draft.bytes();
+        draft
+    }
+}
