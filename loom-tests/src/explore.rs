@@ -72,10 +72,10 @@ fn traced(run: impl FnOnce()) {
     tracing::subscriber::with_default(subscriber, run);
 }
 
-/// Written past the capture of the test harness.
+/// Written past the capture of the test harness, on a line of its own.
 fn say(line: &str) {
     // A closed stderr is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "\n{line}");
 }
 
 fn report_failures() {

@@ -239,7 +239,7 @@ fn set_in_a_new_session_racing_delete_user_and_gets_is_seen_or_gone() {
 fn gets_through_a_stale_scope_racing_delete_user_and_set_agree() {
     let a = user("a");
     let k = a.scoped("k");
-    Model::new("gets_through_a_stale_scope_racing_delete_user_and_set_agree", 2, 1_000)
+    Model::new("gets_through_a_stale_scope_racing_delete_user_and_set_agree", 3, 30_000)
         .before([Op::Set(a.key("k"), 1), Op::OpenScopes])
         .thread([Op::Get(k), Op::Get(k)])
         .thread([Op::DeleteAll(a), Op::Set(k, 2), Op::Get(k)])

@@ -92,7 +92,7 @@ fn take_racing_take_has_one_winner() {
 #[test]
 fn set_racing_set_and_delete_of_a_filler_leaves_one_entry() {
     let (k, f, g) = (user("a").key("k"), user("b").key("k"), user("b").key("l"));
-    Model::new("set_racing_set_and_delete_of_a_filler_leaves_one_entry", 2, 4_000)
+    Model::new("set_racing_set_and_delete_of_a_filler_leaves_one_entry", 3, 40_000)
         .before([Op::Set(f, 8), Op::Set(g, 9)])
         .thread([Op::Set(k, 1)])
         .thread([Op::Set(k, 2)])

@@ -301,6 +301,7 @@ impl Node {
         // Relaxed: figures; the read-modify-writes of each word have one order.
         let entries = self.word.fetch_or(APART, Ordering::Relaxed) & COUNT;
         let bytes = self.bytes.fetch_or(BYTES_APART, Ordering::Relaxed).wrapping_sub(NO_BYTES);
+        // Relaxed: as above.
         sessions.entries.fetch_sub(entries, Ordering::Relaxed);
         user.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(Usage { entries, bytes: not_below_zero(bytes) })
