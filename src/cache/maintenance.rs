@@ -242,19 +242,16 @@ impl Worker {
 impl<V: Value, S> Core<V, S> {
     /// Drops stale handles of a node; answers how many were looked at.
     pub(crate) fn compact(&self, node: &Node, guard: &Guard) -> usize {
-        let (mut examined, mut last) = (0, 0);
-        let (made, retired) = node.handles().compact(guard, |handle| {
+        // Handles of all shards: their bytes are booked on any one.
+        let account = self.budget.account(0);
+        let mut examined = 0;
+        let leads_somewhere = |handle| {
             examined += 1;
-            last = handle;
             self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
-        });
-        let account = self.account(last);
-        // What is rebuilt is never larger than what it replaces, but for rounding.
-        if made > retired {
-            let _ = account.reserve(made - retired);
-        } else {
-            account.release(retired - made);
-        }
+        };
+        let retired =
+            node.handles().compact(guard, leads_somewhere, |bytes| account.reserve(bytes));
+        account.release(retired);
         examined
     }
 

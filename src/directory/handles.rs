@@ -220,18 +220,20 @@ impl Handles {
     }
 
     /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers the
-    /// bytes that it allocated and those that it retired.
+    /// bytes that it retired.
     ///
-    /// Gives up where somebody else compacts or detaches meanwhile.
+    /// `reserve` is asked for the bytes of the rebuilt chunks before they take the place of the
+    /// old ones. Gives up where it has none, or somebody else compacts or detaches meanwhile.
     pub(crate) fn compact(
         &self,
         guard: &Guard,
         mut leads_somewhere: impl FnMut(u64) -> bool,
-    ) -> (u64, u64) {
+        reserve: impl FnOnce(u64) -> bool,
+    ) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
         let first = tagged::pointer(self.head.load(Ordering::Acquire));
         // SAFETY: chunks of a list are retired through the guard's epochs.
-        let Some(first) = (unsafe { first.as_ref() }) else { return (0, 0) };
+        let Some(first) = (unsafe { first.as_ref() }) else { return 0 };
         // Acquire: pairs with the AcqRel swap or compare-exchange that wrote it.
         let old = first.next.load(Ordering::Acquire);
         let mut expected = old;
@@ -240,7 +242,7 @@ impl Handles {
             first.next.swap(expected, Ordering::AcqRel);
         }
         if tagged::tag(old) & TAKEN != 0 {
-            return (0, 0);
+            return 0;
         }
         let mut handles = Vec::new();
         collect(tagged::pointer(old), u16::MAX, guard, &mut handles);
@@ -260,12 +262,16 @@ impl Handles {
                 unsafe { &*rebuilt }.place(place).store(handle, Ordering::Relaxed);
             }
         }
+        let reserved = reserve(bytes);
         let new = tagged::pack(rebuilt, first.capacity());
         // AcqRel: publishes the rebuilt chunks; wins the old ones.
-        let swapped =
-            first.next.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed);
+        let swapped = reserved
+            && first
+                .next
+                .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
         let mut given_up = Detached {
-            next: tagged::pointer(if swapped.is_ok() { old } else { rebuilt }),
+            next: tagged::pointer(if swapped { old } else { rebuilt }),
             fill: u16::MAX,
             inline: &raw const self.first,
         };
@@ -273,7 +279,8 @@ impl Handles {
         while let Some(chunk) = given_up.take_chunk(guard, |_| {}) {
             retired += chunk;
         }
-        if swapped.is_ok() { (bytes, retired) } else { (0, 0) }
+        // The rebuilt chunks that nobody got were never booked unless they were reserved.
+        if reserved { retired } else { 0 }
     }
 }
 

@@ -138,6 +138,7 @@ impl<V: Value, O: Owner> Table<V, O> {
     pub(crate) fn prefetch_entries(&self, hash: u64, guard: &Guard) {
         for (_, entry) in self.probe(hash, guard) {
             prefetch(entry.as_ptr());
+            prefetch(entry.as_ptr().wrapping_byte_add(64));
         }
     }
 
