@@ -367,6 +367,7 @@ impl Node {
             return false;
         }
         if cfg!(bug = "close_unverified") {
+            // AcqRel: as below.
             return self.word.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0;
         }
         // Once more where only the mark of a deletion came in between: nobody else will.
