@@ -16,19 +16,20 @@
 //! it is retired, `link`. Readers see it through [`Seen`], which carries the guard that keeps
 //! it alive.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+mod draft;
+
+use std::alloc::{Layout, dealloc};
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+pub(crate) use self::draft::Draft;
 use crate::clock::{NEVER, Nanos};
-use crate::item::{Item, Stamp, Version};
+use crate::item::{Stamp, Version};
 use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::{Guard, Retire};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 use crate::table::flight::{Flight, Outcome};
-use crate::tagged;
 use crate::value::{Extent, Value, allocated};
 
 /// Whom an entry belongs to. The table asks it two things and knows no more about it.
@@ -95,11 +96,6 @@ pub(crate) struct Header<'a> {
     pub(crate) deadline: Nanos,
     pub(crate) sliding: Option<Sliding>,
     pub(crate) version: Version,
-}
-
-/// An entry that is not published: its maker alone has it.
-pub(crate) struct Draft<V: Value, O> {
-    entry: NonNull<Entry<V, O>>,
 }
 
 /// An entry that was seen in the table, kept alive by the guard under which it was.
@@ -169,149 +165,6 @@ fn bytes<V: Value>(plan: &Plan, shape: u16, extent: Extent) -> u64 {
         V::heap_bytes(extent)
     };
     (allocated(plan.size) + heap) as u64
-}
-
-impl<V: Value, O> Draft<V, O> {
-    /// An entry that holds `input`.
-    pub(crate) fn with_value(header: &Header<'_>, input: V::Input<'_>, extent: Extent) -> Self {
-        // SAFETY: the area is that of this extent, which is the input's.
-        Self::allocate(header, shape(header, extent), extent, |area| unsafe {
-            V::write(input, area)
-        })
-    }
-
-    /// An entry that holds the place of a value which is being loaded.
-    pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
-        let extent = Extent { len: 0, shared: false };
-        // SAFETY: the area of a placeholder is one `Arc<Flight>`.
-        Self::allocate(header, shape(header, extent) | PLACEHOLDER, extent, |area| unsafe {
-            area.cast::<Arc<Flight>>().write(flight);
-        })
-    }
-
-    /// A copy of `old` with the times of `header`: the same value, or the same flight.
-    pub(crate) fn copy_of(old: Seen<'_, V, O>, header: &Header<'_>) -> Self {
-        match old.flight() {
-            Some(flight) => Self::placeholder(header, Arc::clone(flight)),
-            None => {
-                let extent = old.header().extent();
-                // SAFETY: `old` is no placeholder, so `V::write` made its area with this extent,
-                // and its guard keeps it.
-                let input = unsafe { V::copy(old.at(old.header().own_plan().value), extent) };
-                Self::with_value(header, input, extent)
-            }
-        }
-    }
-
-    fn allocate(
-        header: &Header<'_>,
-        shape: u16,
-        extent: Extent,
-        write_value: impl FnOnce(*mut u8),
-    ) -> Self {
-        let plan = Entry::<V, O>::plan(shape, extent);
-        let layout = plan.layout();
-        // SAFETY: the layout holds at least the header, so it is not empty.
-        let base = unsafe { alloc(layout) };
-        let Some(entry) = NonNull::new(base.cast::<Entry<V, O>>()) else {
-            handle_alloc_error(layout)
-        };
-        // The 16 high bits of a slot hold a tag.
-        assert!(tagged::fits(base), "scopecache needs pointers of at most 48 bits");
-        // SAFETY: the allocation is ours, aligned for the header, and the plan says where in it
-        // the parts stand; none overlaps another.
-        unsafe {
-            entry.write(Entry {
-                link: AtomicPtr::new(ptr::null_mut()),
-                owner: ptr::null(),
-                deadline: header.deadline,
-                created: header.created,
-                version: header.version,
-                value_len: extent.len,
-                shape,
-                state: AtomicU8::new(State::Live as u8),
-                indexed: AtomicBool::new(false),
-                kind: PhantomData,
-            });
-            write_value(base.add(plan.value));
-            let key = base.add(size_of::<Entry<V, O>>());
-            key.copy_from_nonoverlapping(header.key.as_ptr(), header.key.len());
-            if let Some(sliding) = header.sliding {
-                base.add(plan.sliding).cast::<Sliding>().write_unaligned(sliding);
-            }
-        }
-        Self { entry }
-    }
-
-    /// Bytes that an entry of this form takes from the memory budget, before it is made.
-    pub(crate) fn bytes_of(header: &Header<'_>, extent: Extent) -> u64 {
-        let shape = shape(header, extent);
-        bytes::<V>(&Entry::<V, O>::plan(shape, extent), shape, extent)
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        // SAFETY: a draft's allocation is valid until it is published or dropped.
-        unsafe { self.entry.as_ref() }.own_bytes()
-    }
-
-    /// A copy of what it holds.
-    pub(crate) fn item(&self, wall_origin: u64) -> Item<V> {
-        // SAFETY: a draft's allocation is valid until it is published or dropped.
-        let entry = unsafe { self.entry.as_ref() };
-        debug_assert!(entry.shape & PLACEHOLDER == 0, "a placeholder has no value");
-        let at = entry.own_plan().value;
-        // SAFETY: no placeholder, so `V::write` made the area with this extent.
-        let value =
-            unsafe { V::to_owned(self.entry.as_ptr().cast::<u8>().add(at), entry.extent()) };
-        Item::new(value, entry.stamp(wall_origin))
-    }
-
-    /// Prepares it to be published as an entry of `owner`.
-    pub(crate) fn prepare(&mut self, owner: *const O, state: State, indexed: bool) {
-        // SAFETY: nobody else has a draft.
-        let entry = unsafe { self.entry.as_mut() };
-        entry.owner = owner;
-        entry.state = AtomicU8::new(state as u8);
-        entry.indexed = AtomicBool::new(indexed);
-    }
-
-    /// The same value with other times, in another allocation.
-    pub(crate) fn with_times(self, header: &Header<'_>) -> Self {
-        // SAFETY: a draft's allocation is valid until it is dropped, at the end of this.
-        let entry = unsafe { self.entry.as_ref() };
-        let extent = entry.extent();
-        let at = entry.own_plan().value;
-        // SAFETY: only drafts with a value are redated; `V::write` made the area.
-        let input = unsafe { V::copy(self.entry.as_ptr().cast::<u8>().add(at), extent) };
-        Self::with_value(header, input, extent)
-    }
-
-    pub(crate) fn set_deadline(&mut self, deadline: Nanos) {
-        // SAFETY: nobody else has a draft.
-        unsafe { self.entry.as_mut() }.deadline = deadline;
-    }
-
-    /// Gives the allocation away, to be published.
-    pub(super) fn into_raw(self) -> *mut Entry<V, O> {
-        ManuallyDrop::new(self).entry.as_ptr()
-    }
-
-    /// Takes back what [`into_raw`](Self::into_raw) gave and nobody saw.
-    ///
-    /// # Safety
-    ///
-    /// `entry` comes from `into_raw` and was not published.
-    pub(super) unsafe fn from_raw(entry: *mut Entry<V, O>) -> Self {
-        // SAFETY: a draft's pointer is never null.
-        Self { entry: unsafe { NonNull::new_unchecked(entry) } }
-    }
-}
-
-impl<V: Value, O> Drop for Draft<V, O> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has a draft, and it goes now.
-        unsafe { Entry::free(self.entry.as_ptr()) };
-    }
 }
 
 // SAFETY: `link` serves nothing else; sizes never change; values are `Send` and `Sync`.
