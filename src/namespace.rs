@@ -98,6 +98,34 @@ impl<'a> Namespace<'a> {
     }
 }
 
+/// A namespace that keeps its ids itself.
+#[derive(Clone)]
+pub(crate) enum OwnedNamespace {
+    Global,
+    User(Box<str>),
+    Session(Box<str>, Box<str>),
+}
+
+impl OwnedNamespace {
+    pub(crate) fn get(&self) -> Namespace<'_> {
+        match self {
+            Self::Global => Namespace::Global,
+            Self::User(user) => Namespace::User { user },
+            Self::Session(user, session) => Namespace::Session { user, session },
+        }
+    }
+}
+
+impl From<Namespace<'_>> for OwnedNamespace {
+    fn from(namespace: Namespace<'_>) -> Self {
+        match namespace {
+            Namespace::Global => Self::Global,
+            Namespace::User { user } => Self::User(user.into()),
+            Namespace::Session { user, session } => Self::Session(user.into(), session.into()),
+        }
+    }
+}
+
 /// The hash of a key in the namespace that `prefix` was made for.
 #[inline]
 pub(crate) fn key_hash<H: Hasher + Clone>(prefix: &H, key: &[u8]) -> u64 {

@@ -17,7 +17,7 @@ use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Item;
-use crate::namespace::{Namespace, check_key, key_hash};
+use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::reclaim::{Guard, RetiredBytes, Stash, pin};
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::AtomicU64;
@@ -61,11 +61,18 @@ pub(crate) struct Shard<V: Value> {
 
 /// The address of one key.
 pub(crate) struct Target<'a> {
-    pub(crate) namespace: Namespace<'a>,
+    place: Place<'a>,
     pub(crate) key: &'a [u8],
     pub(crate) hash: u64,
     /// Where the caller remembers the namespace's node.
     pub(crate) cell: Option<&'a NodeCell>,
+}
+
+/// The namespace of a target.
+enum Place<'a> {
+    Named(Namespace<'a>),
+    /// As a scope keeps it: its ids are only read where pointers do not tell.
+    Scoped(&'a OwnedNamespace),
 }
 
 /// What a reader finds under a key.
@@ -88,19 +95,28 @@ impl<'a> Target<'a> {
         namespace.check()?;
         check_key(key)?;
         let hash = key_hash(&namespace.prefix(hasher), key);
-        Ok(Self { namespace, key, hash, cell: None })
+        Ok(Self { place: Place::Named(namespace), key, hash, cell: None })
     }
 
     /// The same in a namespace that was resolved before.
     #[inline]
     pub(crate) fn in_scope<H: Hasher + Clone>(
-        namespace: Namespace<'a>,
+        namespace: &'a OwnedNamespace,
         prefix: &H,
         cell: &'a NodeCell,
         key: &'a [u8],
     ) -> Result<Self> {
         check_key(key)?;
-        Ok(Self { namespace, key, hash: key_hash(prefix, key), cell: Some(cell) })
+        let hash = key_hash(prefix, key);
+        Ok(Self { place: Place::Scoped(namespace), key, hash, cell: Some(cell) })
+    }
+
+    #[inline]
+    pub(crate) fn namespace(&self) -> Namespace<'a> {
+        match self.place {
+            Place::Named(namespace) => namespace,
+            Place::Scoped(namespace) => namespace.get(),
+        }
     }
 }
 
@@ -152,6 +168,15 @@ impl<V: Value, S> Core<V, S> {
 
     pub(crate) fn account(&self, hash: u64) -> Account<'_> {
         self.budget.account(self.shard(hash))
+    }
+
+    /// Starts to fetch what [`look`](Self::look) reads first into the cache; needs no guard.
+    #[inline]
+    pub(crate) fn prefetch(&self, target: &Target<'_>) {
+        self.table.prefetch_bucket(target.hash);
+        if let Some(cell) = target.cell {
+            table::prefetch(cell.get());
+        }
     }
 
     /// What a reader finds: the live, unexpired entry of the key, if there is one.
@@ -226,7 +251,7 @@ impl<V: Value, S> Core<V, S> {
             return Ok(node);
         }
         let node = loop {
-            match self.directory.resolve(target.namespace, account, guard) {
+            match self.directory.resolve(target.namespace(), account, guard) {
                 Err(error)
                     if error.kind() == ErrorKind::CapacityExceeded && self.make_room(guard) => {}
                 answer => break answer?,
@@ -378,7 +403,7 @@ impl<V: Value, S> Core<V, S> {
 
 #[inline]
 fn is_of<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>, known: *const Node) -> bool {
-    (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace))
+    (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace()))
         && entry.key() == target.key
 }
 

@@ -23,6 +23,8 @@ pub struct EntryRef<'g, V: Value = Blob> {
 impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn get(&self, target: &Target<'_>) -> Result<Option<Item<V>>> {
+        // Before the guard is taken: its fence lets no later load begin early.
+        self.prefetch(target);
         let guard = pin();
         Ok(self.seen(target, &guard)?.map(|entry| self.item(entry)))
     }

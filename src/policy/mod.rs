@@ -1,0 +1,539 @@
+//! Which entry goes when memory is full: the eviction policy of one shard.
+//!
+//! ```text
+//!            new handle                 ghost hit that passes the test
+//!                │                                   │
+//!                ▼          two hits                 ▼
+//!   ┌──── small queue ────┐ ─────────► ┌───────── main queue ─────────┐
+//!   │  share x capacity   │            │  the rest                    │ ◄─┐ hits: once more
+//!   └──────────┬──────────┘            └──────────────┬───────────────┘ ──┘ round for each
+//!              │ fewer hits                           │ no hits left
+//!              ▼                                      ▼
+//!            ghosts (2 capacities)                  ghosts (1/20 capacity)
+//!              └── just missed it: share grows        └── just missed it: share shrinks
+//! ```
+//!
+//! S3-FIFO with two changes. A ghost hit enters the main queue only if its entry was used later
+//! than the main queue's coldest: what left the small queue since each was last queued is
+//! compared, which is LIRS's rule without its stack. So a loop larger than the cache leaves the
+//! main queue as it is. And the small queue's share follows the ghost hits, as in ARC: hits just
+//! beyond the end of a queue are what more room there would earn.
+//!
+//! All of it is plain `&mut` code on handles: weak references that may be stale or duplicate.
+//! Hits never come here: they add to two bits of credit in the entry, which the policy reads
+//! through [`Residents`]. Amounts are bytes, or entries where each weighs 1.
+//!
+//! The engine makes room first and inserts then: [`Policy::evict`] until there is room, and at
+//! some later moment [`Policy::insert`].
+//!
+//! Invariants: the queues' sums are those of their handles; `share` stays within its bounds; one
+//! call looks at a bounded number of handles ([`LOOKS`]) and allocates at most
+//! [`Policy::CALL_BYTES`], apart from [`Policy::size_ghosts`].
+//!
+//! References: S3-FIFO (Yang et al., SOSP 2023), LIRS (Jiang and Zhang, SIGMETRICS 2002), ARC
+//! (Megiddo and Modha, FAST 2003).
+
+mod ghost;
+mod queue;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
+
+use self::ghost::{Clocks, Ghosts, Limits, Origin};
+use self::queue::{Handle, PUSH_BYTES, Queue};
+
+/// Handles that one call looks at, at most.
+const LOOKS: usize = 128;
+/// Turns of the main queue's hand in search of an entry without credit.
+const TURNS: usize = 64;
+/// Hits in the small queue that lead to the main queue.
+const PROMOTION: u8 = 2;
+
+const MIN_SHARE: f64 = 0.01;
+const MAX_SHARE: f64 = 0.90;
+/// A vote moves the share by this part of itself.
+const VOTE: f64 = 0.003;
+/// But by two entries at least, where that is no more than this.
+const LARGEST_STEP: f64 = 0.02;
+/// Ghosts up to this part of the capacity old are near: they vote.
+const NEAR: f64 = 0.05;
+/// An entry is big from this part of the total on.
+const BIG: f64 = 0.05;
+/// Places for each ghost: some to spare, as buckets fill unevenly.
+const SPARE_GHOSTS: f64 = 1.1;
+/// Ghosts are not sized for fewer entries.
+const LEAST_ENTRIES: usize = 32;
+
+/// Which entries leave a full cache.
+///
+/// Both kinds keep entries in two queues, count up to three hits an entry and remember evicted
+/// ones for a while. A hit costs the same with either: a store to two bits at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Eviction {
+    /// S3-FIFO with a small queue that sizes itself by ghost hits, as ARC does (Megiddo and
+    /// Modha, FAST 2003), and an admission test by reuse distance, as in LIRS (Jiang and Zhang,
+    /// SIGMETRICS 2002).
+    #[default]
+    Adaptive,
+    /// S3-FIFO as published (Yang et al., SOSP 2023): a small queue of 10 %, ghosts for 90 %,
+    /// promotion at the second hit.
+    S3Fifo,
+}
+
+/// The entries that handles lead to, as the policy sees them.
+pub(crate) trait Residents {
+    type Resident;
+
+    /// The entry that a handle leads to; `None` where it is stale.
+    fn find(&mut self, handle: u64) -> Option<Self::Resident>;
+    /// Hits, up to 3, less those that the policy took away.
+    fn credit(&self, resident: &Self::Resident) -> u8;
+    fn set_credit(&mut self, resident: &Self::Resident, credit: u8);
+    fn weight(&self, resident: &Self::Resident) -> u64;
+    /// Whether it may go now. Others, such as the placeholder of a load, go to the back.
+    fn is_evictable(&self, resident: &Self::Resident) -> bool;
+    /// Takes an entry out; `false` where it has just gone or changed.
+    fn evict(&mut self, resident: Self::Resident) -> bool;
+}
+
+/// What a call of [`Policy::evict`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evicted {
+    /// An entry of this weight has gone.
+    Entry(u64),
+    /// None has yet: the call has looked at as many handles as it may. Where entries that may
+    /// not go are all there is, it answers this for ever.
+    Unfinished,
+    /// There are no handles.
+    Empty,
+}
+
+/// The eviction policy of one shard.
+pub(crate) struct Policy {
+    kind: Eviction,
+    /// What the whole cache holds.
+    total: u64,
+    /// What the shard holds when the cache is full: learned, as all shards share one bound.
+    capacity: u64,
+    /// What was evicted since the last insertion.
+    room: u64,
+    small: Queue,
+    main: Queue,
+    evicted: Clocks,
+    has_evicted: bool,
+    /// A unit of the handles' stamps, as a shift. Until the first eviction all stamps are zero.
+    stamp_unit: u32,
+    ghosts: Option<Ghosts>,
+    /// The entries for which the ghosts were sized.
+    sized_for: usize,
+    /// The part of a walk of `retain` that comes next.
+    walk: Walk,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Walk {
+    #[default]
+    Main,
+    Small,
+}
+
+/// What a ghost says of a new handle.
+struct Return {
+    to_main: bool,
+    vote: Option<Vote>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vote {
+    Grow,
+    Shrink,
+}
+
+impl Policy {
+    /// Where the share of the small queue starts.
+    pub(crate) const START_SHARE: f32 = 0.10;
+    /// The most bytes by which a call makes the queues larger.
+    pub(crate) const CALL_BYTES: u64 = 3 * PUSH_BYTES;
+
+    /// A policy for one of `shards` that hold `total` together.
+    pub(crate) fn new(kind: Eviction, total: u64, shards: u64) -> Self {
+        Self {
+            kind,
+            total: total.max(1),
+            capacity: (total / shards.max(1)).max(1),
+            room: 0,
+            small: Queue::default(),
+            main: Queue::default(),
+            evicted: Clocks::default(),
+            has_evicted: false,
+            stamp_unit: 0,
+            ghosts: None,
+            sized_for: 0,
+            walk: Walk::default(),
+        }
+    }
+
+    /// Handles in the queues, stale and duplicate ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.small.len() + self.main.len()
+    }
+
+    /// What the handles weighed when they were queued.
+    pub(crate) fn weight(&self) -> u64 {
+        self.small.weight() + self.main.weight()
+    }
+
+    /// Bytes on the heap, as an allocator counts them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.small.bytes() + self.main.bytes() + self.ghosts.as_ref().map_or(0, Ghosts::bytes)
+    }
+
+    /// Queues a new handle.
+    ///
+    /// `share` is the small queue's part of the capacity: one number for the whole cache.
+    pub(crate) fn insert<R: Residents>(
+        &mut self,
+        handle: u64,
+        weight: u64,
+        share: &mut f32,
+        residents: &mut R,
+    ) {
+        let target = self.target(*share);
+        let returned = self.return_of(handle, weight, target, residents);
+        if let Some(returned) = &returned {
+            self.forget(handle);
+            self.count_vote(returned.vote, share);
+        }
+        self.room = 0;
+        let to_main = returned.is_some_and(|returned| returned.to_main);
+        // Until the cache is full, the main queue takes what the small one has no room for.
+        let fill = !self.has_evicted && self.small.weight() + weight > target;
+        let handle = Handle {
+            hash: handle,
+            stamp: self.stamp(),
+            weight: weight.try_into().unwrap_or(u32::MAX),
+        };
+        if to_main || fill { self.main.push(handle) } else { self.small.push(handle) }
+    }
+
+    /// Evicts one entry from a full cache, so that `need` more fits.
+    pub(crate) fn evict<R: Residents>(
+        &mut self,
+        need: u64,
+        share: f32,
+        residents: &mut R,
+    ) -> Evicted {
+        self.begin_evicting();
+        // It is full by definition, but for what was evicted and is not in use again yet.
+        self.capacity = (self.weight() + self.room).max(1);
+        let target = self.target(share);
+        let mut looks = LOOKS;
+        while looks > 0 {
+            let large = self.small.weight() + need > target;
+            let evicted = if !self.small.is_empty() && (large || self.main.is_empty()) {
+                self.evict_small(&mut looks, residents)
+            } else if !self.main.is_empty() {
+                self.evict_main(&mut looks, residents)
+            } else {
+                return Evicted::Empty;
+            };
+            if let Some(weight) = evicted {
+                return Evicted::Entry(weight);
+            }
+        }
+        Evicted::Unfinished
+    }
+
+    /// Whether a new entry is worth the room that must be made for it in a full cache.
+    ///
+    /// It always is below a twentieth of the total. A big one has to be known: what is refused
+    /// leaves a ghost, and then has to pass the test for the main queue. (S3-FIFO refuses what
+    /// exceeds its small queue and has no ghost.)
+    pub(crate) fn admits<R: Residents>(
+        &mut self,
+        handle: u64,
+        weight: u64,
+        share: &mut f32,
+        residents: &mut R,
+    ) -> bool {
+        let target = self.target(*share);
+        let limit = match self.kind {
+            Eviction::Adaptive => part(self.total, BIG),
+            Eviction::S3Fifo => target,
+        };
+        if weight <= limit {
+            return true;
+        }
+        let returned = self.return_of(handle, weight, target, residents);
+        if returned.as_ref().is_some_and(|returned| returned.to_main) {
+            // The ghost stays, and votes when the entry is inserted.
+            return true;
+        }
+        if self.kind == Eviction::Adaptive {
+            self.count_vote(returned.and_then(|returned| returned.vote), share);
+            self.begin_evicting();
+            // As if it had gone through the small queue, but other ghosts shall not age by it.
+            self.evicted.small += weight.min(self.capacity / 100);
+            self.remember(handle, Origin::Small);
+        }
+        false
+    }
+
+    /// Goes on with a walk over both queues that drops the handles which `keep` refuses; answers
+    /// whether it has come to the end.
+    ///
+    /// `budget` is the number of handles to look at, up to 63 more; what is left of it stays
+    /// there. Insertions and evictions between the steps are allowed.
+    pub(crate) fn retain(&mut self, budget: &mut usize, mut keep: impl FnMut(u64) -> bool) -> bool {
+        if matches!(self.walk, Walk::Main) {
+            if !self.main.retain(budget, &mut keep) {
+                return false;
+            }
+            self.walk = Walk::Small;
+        }
+        if !self.small.retain(budget, &mut keep) {
+            return false;
+        }
+        self.walk = Walk::Main;
+        true
+    }
+
+    /// The bytes that the ghosts of a full shard will take if they are made or made anew now;
+    /// `None` where their size is right.
+    ///
+    /// To be asked when the shard is full, before room is made.
+    pub(crate) fn wanted_ghost_bytes(&self) -> Option<u64> {
+        let entries = self.len();
+        let fits = entries < 2 * self.sized_for
+            && (entries >= self.sized_for / 4 || self.sized_for == LEAST_ENTRIES)
+            && self.ghosts.as_ref().is_some_and(|ghosts| ghosts.suits(self.capacity));
+        (!fits).then(|| Ghosts::bytes_for(self.wanted_ghosts()))
+    }
+
+    /// Makes the ghosts of the size that the handles ask for, and keeps those that there are.
+    ///
+    /// # Complexity
+    ///
+    /// Takes time in proportion to the old and the new size; both exist for a moment.
+    pub(crate) fn size_ghosts(&mut self) {
+        let (wanted, limits) = (self.wanted_ghosts(), self.limits());
+        let sized = match &self.ghosts {
+            None => Ghosts::new(wanted, self.capacity, limits),
+            Some(ghosts) => ghosts.resized(wanted, self.capacity, limits, self.evicted),
+        };
+        self.ghosts = Some(sized);
+        self.sized_for = self.len().max(LEAST_ENTRIES);
+    }
+
+    /// Checks the invariants at the head of this file, but for those of `share`.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.small.validate().map_err(|fault| format!("small queue: {fault}"))?;
+        self.main.validate().map_err(|fault| format!("main queue: {fault}"))?;
+        if !self.has_evicted && self.evicted.small + self.evicted.main > 0 {
+            return Err("the clocks go though nothing was evicted".into());
+        }
+        Ok(())
+    }
+
+    /// Evicts from the small queue, or empties it.
+    fn evict_small<R: Residents>(&mut self, looks: &mut usize, residents: &mut R) -> Option<u64> {
+        while *looks > 0 {
+            let handle = self.small.pop()?;
+            *looks -= 1;
+            let Some(resident) = residents.find(handle.hash) else { continue };
+            if !residents.is_evictable(&resident) {
+                self.small.push(handle);
+            } else if residents.credit(&resident) >= PROMOTION {
+                residents.set_credit(&resident, 0);
+                self.main.push(Handle { stamp: self.stamp(), ..handle });
+            } else if let Some(weight) = self.expel(handle, resident, Origin::Small, residents) {
+                return Some(weight);
+            }
+        }
+        None
+    }
+
+    /// Evicts from the main queue, or drops a stale handle.
+    fn evict_main<R: Residents>(&mut self, looks: &mut usize, residents: &mut R) -> Option<u64> {
+        let turns = match self.kind {
+            Eviction::Adaptive => TURNS,
+            Eviction::S3Fifo => LOOKS,
+        };
+        if let Some((_, resident)) = self.coldest(turns, looks, residents) {
+            let handle = self.main.pop()?;
+            return self.expel(handle, resident, Origin::Main, residents);
+        }
+        // All that was seen has credit: the front goes nevertheless.
+        while *looks > 0 {
+            let handle = self.main.pop()?;
+            *looks -= 1;
+            let Some(resident) = residents.find(handle.hash) else { continue };
+            if residents.is_evictable(&resident) {
+                return self.expel(handle, resident, Origin::Main, residents);
+            }
+            self.main.push(handle);
+        }
+        None
+    }
+
+    /// Takes out an entry whose handle was popped.
+    fn expel<R: Residents>(
+        &mut self,
+        handle: Handle,
+        resident: R::Resident,
+        origin: Origin,
+        residents: &mut R,
+    ) -> Option<u64> {
+        let weight = residents.weight(&resident);
+        if residents.evict(resident) {
+            *self.evicted.of(origin) += weight;
+            self.room += u64::from(handle.weight);
+            self.remember(handle.hash, origin);
+            return Some(weight);
+        }
+        // Where it was only replaced, the handle leads to what stands there now.
+        if residents.find(handle.hash).is_some() {
+            match origin {
+                Origin::Small => self.small.push(handle),
+                Origin::Main => self.main.push(handle),
+            }
+        }
+        None
+    }
+
+    /// Turns the main queue until an entry without credit stands in front: that one, which stays
+    /// there, and its handle.
+    fn coldest<R: Residents>(
+        &mut self,
+        turns: usize,
+        looks: &mut usize,
+        residents: &mut R,
+    ) -> Option<(Handle, R::Resident)> {
+        for _ in 0..turns.min(*looks) {
+            let handle = self.main.front()?;
+            let resident = residents.find(handle.hash);
+            if let Some(resident) = resident {
+                let credit = residents.credit(&resident);
+                let evictable = residents.is_evictable(&resident);
+                if evictable && credit == 0 {
+                    return Some((handle, resident));
+                }
+                residents.set_credit(&resident, credit.saturating_sub(1));
+                self.main.push(Handle { stamp: self.stamp(), ..handle });
+            }
+            self.main.pop();
+            *looks -= 1;
+        }
+        None
+    }
+
+    /// What the ghost of a handle says, if there is one.
+    fn return_of<R: Residents>(
+        &mut self,
+        handle: u64,
+        weight: u64,
+        target: u64,
+        residents: &mut R,
+    ) -> Option<Return> {
+        let (origin, age) = self.ghosts.as_ref()?.find(handle, self.evicted)?;
+        let limits = self.limits();
+        let returned = match (self.kind, origin) {
+            (Eviction::S3Fifo, _) => Return { to_main: age <= limits.small, vote: None },
+            (Eviction::Adaptive, Origin::Main) => {
+                Return { to_main: false, vote: (age <= limits.main).then_some(Vote::Shrink) }
+            }
+            (Eviction::Adaptive, Origin::Small) if age > limits.small => {
+                Return { to_main: false, vote: None }
+            }
+            (Eviction::Adaptive, Origin::Small) => {
+                let has_room = self.main.weight() + weight + target <= self.capacity;
+                Return {
+                    to_main: has_room || self.is_warmer_than_coldest(age, residents),
+                    vote: (age <= limits.main).then_some(Vote::Grow),
+                }
+            }
+        };
+        Some(returned)
+    }
+
+    /// The test of LIRS: whether an entry that left the small queue `age` ago was last queued
+    /// after the coldest of the main queue.
+    fn is_warmer_than_coldest<R: Residents>(&mut self, age: u64, residents: &mut R) -> bool {
+        let mut looks = TURNS;
+        let Some((coldest, _)) = self.coldest(TURNS, &mut looks, residents) else { return false };
+        let coldest_age = u64::from(self.stamp().wrapping_sub(coldest.stamp)) << self.stamp_unit;
+        age + self.small.weight() <= coldest_age
+    }
+
+    fn begin_evicting(&mut self) {
+        if !self.has_evicted {
+            self.has_evicted = true;
+            // Fine enough for any capacity that may come, and 4096 capacities until it wraps.
+            self.stamp_unit = (self.capacity >> 20).max(1).ilog2();
+        }
+    }
+
+    fn remember(&mut self, handle: u64, origin: Origin) {
+        if self.kind == Eviction::S3Fifo && origin == Origin::Main {
+            return;
+        }
+        if let Some(ghosts) = &mut self.ghosts {
+            ghosts.put(handle, origin, self.evicted);
+        }
+    }
+
+    fn forget(&mut self, handle: u64) {
+        if let Some(ghosts) = &mut self.ghosts {
+            ghosts.remove(handle);
+        }
+    }
+
+    fn count_vote(&self, vote: Option<Vote>, share: &mut f32) {
+        let Some(vote) = vote else { return };
+        let entry = self.average() as f64 / self.total as f64;
+        let step = (VOTE * f64::from(*share)).max((2.0 * entry).min(LARGEST_STEP));
+        let step = if vote == Vote::Grow { step } else { -step };
+        let least = MIN_SHARE.max(entry).min(MAX_SHARE);
+        *share = (f64::from(*share) + step).clamp(least, MAX_SHARE) as f32;
+    }
+
+    /// How large the small queue shall be.
+    fn target(&self, share: f32) -> u64 {
+        match self.kind {
+            Eviction::Adaptive => part(self.capacity, share.into()).max(self.average()),
+            Eviction::S3Fifo => (self.capacity / 10).max(1),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            small: match self.kind {
+                Eviction::Adaptive => self.capacity.saturating_mul(2),
+                Eviction::S3Fifo => part(self.capacity, 0.9),
+            },
+            main: part(self.capacity, NEAR).max(self.average()),
+        }
+    }
+
+    /// How many ghosts there are within their limits, and a few more.
+    fn wanted_ghosts(&self) -> usize {
+        let part_of_entries = match self.kind {
+            Eviction::Adaptive => 2.0 + NEAR,
+            Eviction::S3Fifo => 0.9,
+        };
+        (self.len().max(LEAST_ENTRIES) as f64 * part_of_entries * SPARE_GHOSTS) as usize
+    }
+
+    /// The weight of an average entry.
+    fn average(&self) -> u64 {
+        (self.weight() / self.len().max(1) as u64).max(1)
+    }
+
+    fn stamp(&self) -> u32 {
+        (self.evicted.small >> self.stamp_unit) as u32
+    }
+}
+
+fn part(amount: u64, share: f64) -> u64 {
+    (amount as f64 * share) as u64
+}

@@ -1,0 +1,448 @@
+//! A cache with a plain map in place of the table, and each rule of the policy in turn.
+
+use std::collections::{HashMap, HashSet};
+
+use super::ghost::Origin;
+use super::*;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    credit: u8,
+    weight: u64,
+    evictable: bool,
+}
+
+#[derive(Default)]
+struct World {
+    entries: HashMap<u64, Entry>,
+    /// The next so many evictions find the entry changed.
+    changed: usize,
+}
+
+impl Residents for World {
+    type Resident = u64;
+
+    fn find(&mut self, handle: u64) -> Option<u64> {
+        self.entries.contains_key(&handle).then_some(handle)
+    }
+
+    fn credit(&self, resident: &u64) -> u8 {
+        self.entries[resident].credit
+    }
+
+    fn set_credit(&mut self, resident: &u64, credit: u8) {
+        self.entries.get_mut(resident).unwrap().credit = credit;
+    }
+
+    fn weight(&self, resident: &u64) -> u64 {
+        self.entries[resident].weight
+    }
+
+    fn is_evictable(&self, resident: &u64) -> bool {
+        self.entries[resident].evictable
+    }
+
+    fn evict(&mut self, resident: u64) -> bool {
+        if self.changed > 0 {
+            self.changed -= 1;
+            return false;
+        }
+        self.entries.remove(&resident).is_some()
+    }
+}
+
+/// A cache of one shard in which room is made before an insertion.
+struct Cache {
+    policy: Policy,
+    world: World,
+    share: f32,
+    capacity: u64,
+}
+
+impl Cache {
+    fn new(kind: Eviction, capacity: u64) -> Self {
+        let policy = Policy::new(kind, capacity, 1);
+        Self { policy, world: World::default(), share: Policy::START_SHARE, capacity }
+    }
+
+    fn held(&self) -> u64 {
+        self.world.entries.values().map(|entry| entry.weight).sum()
+    }
+
+    fn evict(&mut self, need: u64) -> Evicted {
+        if self.policy.wanted_ghost_bytes().is_some() {
+            self.policy.size_ghosts();
+        }
+        self.policy.evict(need, self.share, &mut self.world)
+    }
+
+    /// Whether it was a hit.
+    fn get_or_insert(&mut self, key: u64) -> bool {
+        self.get_or_insert_weighing(key, 1)
+    }
+
+    fn get_or_insert_weighing(&mut self, key: u64, weight: u64) -> bool {
+        if let Some(entry) = self.world.entries.get_mut(&key) {
+            entry.credit = (entry.credit + 1).min(3);
+            return true;
+        }
+        while self.held() + weight > self.capacity {
+            assert_ne!(self.evict(weight), Evicted::Empty);
+        }
+        self.world.entries.insert(key, Entry { credit: 0, weight, evictable: true });
+        self.policy.insert(key, weight, &mut self.share, &mut self.world);
+        self.policy.validate().unwrap();
+        false
+    }
+
+    /// A full cache of new keys from `first` on.
+    fn fill(&mut self, first: u64) {
+        for key in first..first + self.capacity {
+            self.get_or_insert(key);
+        }
+    }
+}
+
+#[test]
+fn two_hits_lead_to_the_main_queue() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    assert_eq!(cache.policy.small.hashes(), (0..10).collect::<Vec<_>>());
+    for (key, hits) in [(0, 2), (1, 1), (2, 3)] {
+        (0..hits).for_each(|_| assert!(cache.get_or_insert(key)));
+    }
+    cache.get_or_insert(1000);
+    cache.get_or_insert(1001);
+    assert!(!cache.world.entries.contains_key(&1), "one hit is not enough");
+    assert!(cache.policy.main.hashes().ends_with(&[0]));
+    cache.policy.small.push(Handle { hash: 2, ..Handle::default() });
+    // Main is the larger one now: it gives the room.
+    cache.get_or_insert(1002);
+    assert_eq!(cache.world.entries[&0].credit, 0);
+    assert!(!cache.world.entries.contains_key(&10));
+}
+
+#[test]
+fn a_ghost_returns_to_the_main_queue_where_that_has_room() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    // Main holds little: most of the capacity is the small queue's.
+    cache.share = 0.85;
+    cache.fill(0);
+    cache.get_or_insert(1000);
+    assert!(!cache.world.entries.contains_key(&0));
+    for handle in cache.policy.main.hashes() {
+        cache.world.entries.remove(&handle);
+    }
+    while cache.policy.main.pop().is_some() {}
+    cache.get_or_insert(0);
+    assert_eq!(cache.policy.main.hashes(), [0]);
+    cache.get_or_insert(2000);
+    assert_eq!(cache.policy.main.hashes(), [0], "no ghost, no return");
+}
+
+#[test]
+fn a_ghost_is_compared_with_the_coldest_of_the_main_queue() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    // All of main is in use.
+    (10..100).for_each(|key| assert!(cache.get_or_insert(key)));
+    cache.get_or_insert(1000);
+    cache.get_or_insert(0);
+    assert!(cache.policy.small.hashes().contains(&0), "main was queued as late as the ghost");
+    // Nobody asks for main any more, while new keys go by.
+    (2000..2100).for_each(|key| assert!(!cache.get_or_insert(key)));
+    assert!(!cache.get_or_insert(2085));
+    assert!(cache.policy.main.hashes().contains(&2085), "main's coldest was used before it");
+}
+
+#[test]
+fn a_loop_larger_than_the_cache_leaves_main_as_it_is() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    let mut round = || -> (usize, HashSet<u64>) {
+        let hits = (0..250).filter(|&key| cache.get_or_insert(key)).count();
+        (hits, cache.policy.main.hashes().into_iter().collect())
+    };
+    (0..3).for_each(|_| drop(round()));
+    let (_, main) = round();
+    for _ in 0..10 {
+        let (hits, now) = round();
+        assert_eq!(main, now);
+        assert!(hits >= 85, "{hits}");
+    }
+}
+
+#[test]
+fn near_ghosts_move_the_share() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    cache.get_or_insert(1000);
+    let before = cache.share;
+    cache.get_or_insert(0);
+    assert!(cache.share > before, "the small queue just missed it");
+
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    // The small queue is below its target: main gives the room.
+    let before = cache.share;
+    assert_eq!(cache.policy.small.pop().map(|handle| handle.hash), Some(0));
+    cache.world.entries.remove(&0);
+    cache.policy.small.pop();
+    cache.get_or_insert(1000);
+    cache.get_or_insert(1001);
+    assert!(!cache.world.entries.contains_key(&10));
+    cache.get_or_insert(10);
+    assert!(cache.share < before, "the main queue just missed it");
+    assert!(cache.policy.small.hashes().contains(&10), "main's ghosts only vote");
+}
+
+#[test]
+fn votes_stay_within_bounds() {
+    for capacity in [1, 2, 50, 1 << 20] {
+        let mut cache = Cache::new(Eviction::Adaptive, capacity);
+        cache.get_or_insert(1);
+        for (vote, bound) in
+            [(Vote::Grow, 0.90), (Vote::Shrink, f64::max(0.01, 1.0 / capacity as f64))]
+        {
+            (0..10_000).for_each(|_| cache.policy.count_vote(Some(vote), &mut cache.share));
+            assert!((f64::from(cache.share) - bound.min(0.90)).abs() < 1e-6, "{}", cache.share);
+        }
+    }
+}
+
+#[test]
+fn stale_handles_are_skipped() {
+    for kind in [Eviction::Adaptive, Eviction::S3Fifo] {
+        let mut cache = Cache::new(kind, 100);
+        cache.fill(0);
+        cache.world.entries.retain(|key, _| key % 10 == 9);
+        for left in (0..10).rev() {
+            assert_eq!(cache.evict(1), Evicted::Entry(1));
+            assert_eq!(cache.world.entries.len(), left);
+        }
+        while cache.evict(1) == Evicted::Unfinished {}
+        assert_eq!(cache.evict(1), Evicted::Empty);
+        assert_eq!((cache.policy.len(), cache.policy.weight()), (0, 0));
+    }
+}
+
+#[test]
+fn what_changed_meanwhile_is_queued_again() {
+    let mut cache = Cache::new(Eviction::Adaptive, 10);
+    cache.fill(0);
+    cache.world.changed = 5;
+    assert_eq!(cache.evict(1), Evicted::Entry(1));
+    assert_eq!(cache.world.changed, 0);
+    assert_eq!((cache.policy.len(), cache.world.entries.len()), (9, 9));
+}
+
+#[test]
+fn placeholders_stay() {
+    for kind in [Eviction::Adaptive, Eviction::S3Fifo] {
+        let mut cache = Cache::new(kind, 50);
+        cache.fill(0);
+        let keys: Vec<u64> = (0..50).step_by(3).collect();
+        for key in &keys {
+            cache.world.entries.get_mut(key).unwrap().evictable = false;
+        }
+        while cache.world.entries.len() > keys.len() {
+            assert_ne!(cache.evict(1), Evicted::Empty);
+        }
+        assert_eq!(cache.evict(1), Evicted::Unfinished, "and it comes to an end");
+        assert_eq!(cache.policy.len(), keys.len());
+    }
+}
+
+#[test]
+fn a_call_looks_at_a_bounded_number_of_handles() {
+    let mut cache = Cache::new(Eviction::Adaptive, 1000);
+    cache.share = 0.9;
+    cache.fill(0);
+    for entry in cache.world.entries.values_mut() {
+        entry.credit = 3;
+    }
+    let before = cache.policy.small.len();
+    assert_eq!(cache.evict(1), Evicted::Unfinished);
+    assert_eq!(cache.policy.small.len(), before - LOOKS);
+    let calls = (0..100).position(|_| matches!(cache.evict(1), Evicted::Entry(_)));
+    assert!(calls.is_some(), "each call goes on where the last one ended");
+}
+
+#[test]
+fn a_walk_drops_stale_handles_and_keeps_the_order() {
+    for step in [1, 100, 10_000] {
+        let mut cache = Cache::new(Eviction::Adaptive, 2000);
+        cache.fill(0);
+        cache.world.entries.retain(|key, _| key % 3 == 0 || (500..900).contains(key));
+        let (small, main) = (cache.policy.small.hashes(), cache.policy.main.hashes());
+        let mut steps = 0;
+        while !cache.policy.retain(&mut step.clone(), |key| cache.world.entries.contains_key(&key))
+        {
+            cache.policy.validate().unwrap();
+            steps += 1;
+        }
+        assert_eq!(steps > 0, step < 10_000);
+        let live = |handles: Vec<u64>| -> Vec<u64> {
+            handles.into_iter().filter(|key| cache.world.entries.contains_key(key)).collect()
+        };
+        assert_eq!(cache.policy.small.hashes(), live(small));
+        assert_eq!(cache.policy.main.hashes(), live(main));
+        assert_eq!(cache.policy.weight(), cache.held());
+        let blocks = cache.policy.len().div_ceil(64) as u64 + 3;
+        assert!(cache.policy.bytes() < (blocks + 1) * PUSH_BYTES, "blocks are filled up");
+    }
+}
+
+#[test]
+fn big_entries_have_to_be_known() {
+    let mut cache = Cache::new(Eviction::Adaptive, 1000);
+    cache.fill(0);
+    let Cache { policy, world, share, .. } = &mut cache;
+    policy.size_ghosts();
+    assert!(policy.admits(5000, 50, share, world), "not big");
+    assert!(!policy.admits(5000, 51, share, world));
+    assert_eq!(
+        policy.ghosts.as_ref().unwrap().find(5000, policy.evicted),
+        Some((Origin::Small, 0))
+    );
+    assert!(!policy.admits(5000, 51, share, world), "main is in use as much");
+    for key in 0..900 {
+        world.entries.remove(&key);
+    }
+    while !policy.retain(&mut 1000, |key| world.entries.contains_key(&key)) {}
+    assert!(policy.admits(5000, 51, share, world), "main has room");
+    policy.insert(5000, 51, share, world);
+    assert!(policy.main.hashes().ends_with(&[5000]));
+
+    let mut cache = Cache::new(Eviction::S3Fifo, 1000);
+    cache.fill(0);
+    assert!(cache.policy.admits(5000, 100, &mut cache.share, &mut cache.world));
+    assert!(!cache.policy.admits(5000, 101, &mut cache.share, &mut cache.world));
+}
+
+#[test]
+fn tiny_capacities_work() {
+    for kind in [Eviction::Adaptive, Eviction::S3Fifo] {
+        for capacity in 1..=16 {
+            let mut cache = Cache::new(kind, capacity);
+            let mut random = Random(capacity);
+            let hits = (0..4000).filter(|_| cache.get_or_insert(random.skewed(40))).count();
+            assert!(cache.held() <= capacity);
+            assert!(hits > 100 * capacity as usize / 2, "{kind:?} {capacity}: {hits}");
+        }
+    }
+}
+
+#[test]
+fn ghosts_survive_another_size() {
+    let mut cache = Cache::new(Eviction::Adaptive, 4000);
+    cache.fill(0);
+    (5000..9000).for_each(|key| drop(cache.get_or_insert(key)));
+    let (policy, world) = (&mut cache.policy, &cache.world);
+    let ghosts = |policy: &Policy| -> Vec<(u64, Origin)> {
+        let ghosts = policy.ghosts.as_ref().unwrap();
+        let find = |key| Some((key, ghosts.find(key, policy.evicted)?.0));
+        (0..9000).filter(|key| !world.entries.contains_key(key)).filter_map(find).collect()
+    };
+    let before = ghosts(policy);
+    assert!(before.len() > 3900, "{}", before.len());
+    // As many handles again: they lead nowhere.
+    for hash in 20_000..24_100 {
+        policy.main.push(Handle { hash, stamp: 0, weight: 1 });
+    }
+    let bytes = policy.bytes();
+    let wanted = policy.wanted_ghost_bytes().expect("it has doubled");
+    policy.size_ghosts();
+    assert_eq!(policy.bytes(), bytes - policy.ghosts_bytes_before(4000) + wanted);
+    assert_eq!(policy.wanted_ghost_bytes(), None);
+    assert_eq!(ghosts(policy), before);
+}
+
+impl Policy {
+    fn ghosts_bytes_before(&self, entries: usize) -> u64 {
+        Ghosts::bytes_for((entries as f64 * (2.0 + NEAR) * SPARE_GHOSTS) as usize)
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 29
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// Low numbers more often.
+    fn skewed(&mut self, bound: u64) -> u64 {
+        let (one, other) = (self.below(bound), self.below(bound));
+        one * other / bound
+    }
+}
+
+#[test]
+fn nothing_is_lost_in_random_use() {
+    for seed in 0..8 {
+        let mut random = Random(seed);
+        let kind = if seed % 4 == 3 { Eviction::S3Fifo } else { Eviction::Adaptive };
+        let mut cache = Cache::new(kind, [20, 300, 3000, 20_000][seed as usize % 4]);
+        let mut largest = 0;
+        for _ in 0..6000 {
+            let before = cache.policy.bytes();
+            let key = random.skewed(2000);
+            match random.below(100) {
+                0..70 => drop(cache.get_or_insert_weighing(key, 1 + random.below(20))),
+                70..80 => drop(cache.world.entries.remove(&key)),
+                80..85 => {
+                    if let Some(entry) = cache.world.entries.get_mut(&key) {
+                        entry.weight = 1 + random.below(20);
+                    }
+                }
+                85..90 => {
+                    if let Some(entry) = cache.world.entries.get_mut(&key) {
+                        entry.evictable ^= random.below(4) != 0 || !entry.evictable;
+                    }
+                }
+                90..94 => {
+                    let mut budget = random.below(300) as usize;
+                    let keep = |key| cache.world.entries.contains_key(&key);
+                    cache.policy.retain(&mut budget, keep);
+                }
+                94..97 => cache.world.changed = random.below(3) as usize,
+                _ => {
+                    let weight = random.below(cache.capacity);
+                    let Cache { policy, world, share, .. } = &mut cache;
+                    policy.admits(key, weight, share, world);
+                }
+            }
+            cache.policy.validate().unwrap();
+            assert!((0.0099..=0.9001).contains(&cache.share));
+            largest = largest.max(cache.policy.bytes().saturating_sub(before));
+            let queued = [cache.policy.small.hashes(), cache.policy.main.hashes()].concat();
+            let queued: HashSet<u64> = queued.into_iter().collect();
+            assert!(cache.world.entries.keys().all(|key| queued.contains(key)));
+        }
+        assert!(largest > 0);
+    }
+}
+
+#[test]
+fn a_call_allocates_a_bounded_amount() {
+    let mut cache = Cache::new(Eviction::Adaptive, 30_000);
+    cache.share = 0.9;
+    for step in 0..60_000 {
+        let before = cache.policy.bytes();
+        let entry = Entry { credit: (step % 4) as u8, weight: 1, evictable: step % 5 != 0 };
+        cache.world.entries.insert(step, entry);
+        cache.policy.insert(step, 1, &mut cache.share, &mut cache.world);
+        let between = cache.policy.bytes();
+        assert!(between <= before + Policy::CALL_BYTES);
+        if step >= 30_000 {
+            cache.policy.evict(1, cache.share, &mut cache.world);
+            assert!(cache.policy.bytes() <= between + Policy::CALL_BYTES);
+        }
+    }
+}

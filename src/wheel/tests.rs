@@ -1,0 +1,401 @@
+//! The wheel against a map, step by step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// Ticks of a millisecond in an hour and in a year.
+const HOUR: u64 = 3_600_000;
+const YEAR: u64 = 365 * 24 * HOUR;
+
+/// xorshift64*
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 16) % end
+    }
+
+    /// Zero to somewhat more than a window, each magnitude as likely.
+    fn distance(&mut self) -> u64 {
+        let bits = self.below(40);
+        self.below(2 << bits)
+    }
+
+    fn tick(&mut self, now: u64) -> u64 {
+        match self.below(16) {
+            0 => u64::MAX,
+            1 => self.next(),
+            2..=4 => now.saturating_sub(self.distance()),
+            5 => now,
+            _ => now.saturating_add(self.distance()),
+        }
+    }
+}
+
+type Armed = (u64, u64);
+
+/// Handles with their ticks, each as often as it is there.
+#[derive(Default)]
+struct Bag(BTreeMap<Armed, usize>);
+
+impl Bag {
+    fn insert(&mut self, armed: Armed) {
+        *self.0.entry(armed).or_default() += 1;
+    }
+
+    fn remove(&mut self, armed: Armed) -> bool {
+        let Some(count) = self.0.get_mut(&armed) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&armed);
+        }
+        true
+    }
+}
+
+/// A wheel and what it should hold, by tick and handle.
+struct Model {
+    wheel: Wheel,
+    rng: Rng,
+    all: Bag,
+    /// What was armed again, in the advance that is under way, at a tick that was over: it may
+    /// wait for the next.
+    again: BTreeSet<Armed>,
+    /// What the walk that is under way must still show.
+    unseen: Option<BTreeSet<Armed>>,
+    /// The latest time that the wheel was told.
+    now: u64,
+    last_handle: u64,
+    walks: usize,
+    fired: usize,
+}
+
+impl Model {
+    fn new(seed: u64, now: u64) -> Self {
+        Self {
+            wheel: Wheel::new(now),
+            rng: Rng(seed),
+            all: Bag::default(),
+            again: BTreeSet::new(),
+            unseen: None,
+            now,
+            last_handle: 0,
+            walks: 0,
+            fired: 0,
+        }
+    }
+
+    fn insert(&mut self) {
+        let tick = self.rng.tick(self.now);
+        // Some are there twice.
+        if self.rng.below(8) > 0 {
+            self.last_handle += 1;
+        }
+        for _ in 0..=self.rng.below(8) / 7 {
+            let bytes = self.wheel.bytes();
+            self.wheel.insert(self.last_handle, tick);
+            assert!(self.wheel.bytes() <= bytes + MOST_GROWTH_BYTES);
+            self.all.insert((tick, self.last_handle));
+        }
+    }
+
+    fn budget(&mut self) -> usize {
+        match self.rng.below(4) {
+            0 => self.rng.below(3) as usize,
+            1 => usize::MAX,
+            _ => self.rng.below(60) as usize,
+        }
+    }
+
+    fn advance(&mut self, now: u64) {
+        let latest = self.now.max(now);
+        let mut budget = self.budget();
+        let Self { rng, all, again, unseen, .. } = self;
+        let (before, bytes, mut fired) = (budget, self.wheel.bytes(), 0);
+        let ended = self.wheel.advance(now, &mut budget, |handle, tick| {
+            assert!(tick <= latest, "{handle} of {tick} fired at {latest}");
+            assert!(all.remove((tick, handle)), "{handle} of {tick} was not armed");
+            fired += 1;
+            if let Some(unseen) = unseen {
+                unseen.remove(&(tick, handle));
+            }
+            if rng.below(4) > 0 || latest == u64::MAX {
+                return None;
+            }
+            let tick = rng.tick(latest);
+            all.insert((tick, handle));
+            if tick <= latest {
+                again.insert((tick, handle));
+            }
+            Some(tick)
+        });
+        let spent = before - budget;
+        assert!(fired <= spent);
+        assert!(self.wheel.bytes() <= bytes.saturating_add(spent * MOST_GROWTH_BYTES));
+        self.now = latest;
+        self.fired += fired;
+        if ended {
+            let late = all.0.keys().find(|armed| armed.0 <= now && !again.contains(armed));
+            assert_eq!(late, None, "not fired at {now}");
+            again.clear();
+        } else {
+            assert_eq!(budget, 0);
+        }
+    }
+
+    fn retain(&mut self) {
+        let mut budget = self.budget();
+        let one_in = if self.rng.below(4) == 0 { 2 } else { 50 };
+        let Self { rng, all, unseen, .. } = self;
+        let unseen = unseen.get_or_insert_with(|| all.0.keys().copied().collect());
+        let ended = self.wheel.retain(&mut budget, |handle, tick| {
+            assert!(all.0.contains_key(&(tick, handle)), "{handle} of {tick} was not armed");
+            unseen.remove(&(tick, handle));
+            let kept = rng.below(one_in) > 0;
+            if !kept {
+                all.remove((tick, handle));
+            }
+            kept
+        });
+        if ended {
+            assert_eq!(unseen.first(), None, "missed by a walk");
+            self.unseen = None;
+            self.walks += 1;
+        } else {
+            assert_eq!(budget, 0);
+        }
+    }
+
+    fn check(&self) {
+        self.wheel.validate().unwrap();
+        assert_eq!(self.wheel.len(), self.all.0.values().sum());
+        let (due, first) = (self.wheel.next_due(), self.all.0.keys().next());
+        assert!(due.is_some() == first.is_some());
+        assert!(due <= first.map(|armed| armed.0), "{due:?} is after {first:?}");
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(16) {
+            0..=6 => self.insert(),
+            7..=9 => self.retain(),
+            10 => self.advance(self.now),
+            11 => {
+                let back = self.rng.distance();
+                self.advance(self.now.saturating_sub(back));
+            }
+            12 => self.advance(self.wheel.next_due().unwrap_or(0)),
+            13 => {
+                let by = self.rng.below(100);
+                self.advance(self.now.saturating_add(by));
+            }
+            _ => {
+                let by = self.rng.distance();
+                self.advance(self.now.saturating_add(by));
+            }
+        }
+        self.check();
+    }
+}
+
+fn advance_all(wheel: &mut Wheel, now: u64) -> (usize, Vec<Armed>) {
+    let (mut budget, mut fired) = (usize::MAX, Vec::new());
+    assert!(wheel.advance(now, &mut budget, |handle, tick| {
+        fired.push((tick, handle));
+        None
+    }));
+    (usize::MAX - budget, fired)
+}
+
+#[test]
+fn the_wheel_agrees_with_a_map() {
+    let seeds = option_env!("WHEEL_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
+    let (mut walks, mut fired) = (0, 0);
+    for seed in 1..=seeds {
+        let now = Rng(seed).tick(1 << 40);
+        let mut model = Model::new(seed * 0x9E37_79B9, now.min(u64::MAX - YEAR * 1000));
+        for _ in 0..1000 {
+            model.step();
+        }
+        (walks, fired) = (walks + model.walks, fired + model.fired);
+        // To the end of time: everything fires, and the memory is free.
+        while !model.all.0.is_empty() {
+            model.advance(u64::MAX);
+            model.check();
+        }
+        assert!(model.wheel.advance(u64::MAX, &mut 0, |_, _| None));
+        assert_eq!(model.wheel.bytes(), 0);
+    }
+    assert!(walks > seeds as usize && fired > 50 * seeds as usize, "{walks} walks, {fired} fired");
+}
+
+#[test]
+fn a_walk_misses_nothing_while_time_goes_by() {
+    for seed in 1..=200 {
+        let mut rng = Rng(seed);
+        let mut wheel = Wheel::new(seed << 34);
+        let mut now = seed << 34;
+        // Only handles that are far enough ahead to outlive the walk.
+        let far_off = now + (1 << 36) + rng.distance();
+        let mut unseen = BTreeSet::new();
+        for handle in 0..500 {
+            let tick = far_off.saturating_add(rng.distance());
+            wheel.insert(handle, tick);
+            unseen.insert((tick, handle));
+        }
+        advance_all(&mut wheel, now + rng.below(1 << 36));
+        let mut steps = 0;
+        loop {
+            let mut budget = rng.below(9) as usize;
+            let ended = wheel.retain(&mut budget, |handle, tick| {
+                unseen.remove(&(tick, handle));
+                true
+            });
+            wheel.validate().unwrap();
+            if ended {
+                break;
+            }
+            steps += 1;
+            now = (now + rng.distance() / 64).min(far_off - 1);
+            if rng.below(60) == 0 {
+                now = far_off - 1 - rng.below(1000);
+            }
+            let mut budget = rng.below(9) as usize;
+            wheel.advance(now, &mut budget, |_, _| unreachable!("nothing is due"));
+            wheel.validate().unwrap();
+        }
+        assert!(steps > 50);
+        assert_eq!(unseen.first(), None, "seed {seed}");
+        assert_eq!(wheel.len(), 500);
+    }
+}
+
+#[test]
+fn a_million_handles_of_one_tick_fire_in_bounded_steps() {
+    const COUNT: u64 = 1_000_000;
+    let mut wheel = Wheel::new(5);
+    for handle in 0..COUNT {
+        wheel.insert(handle, 5 + HOUR);
+    }
+    wheel.validate().unwrap();
+    assert!(wheel.bytes() < 13 * COUNT as usize);
+
+    let (mut sum, mut calls) = (0, 0);
+    loop {
+        calls += 1;
+        let mut budget = 1000;
+        let mut fired = 0;
+        let ended = wheel.advance(5 + HOUR, &mut budget, |handle, tick| {
+            assert_eq!(tick, 5 + HOUR);
+            sum += handle;
+            fired += 1;
+            None
+        });
+        assert!(fired <= 1000);
+        if ended {
+            break;
+        }
+        assert!(fired >= 999, "one to open the slot");
+    }
+    assert_eq!(sum, COUNT * (COUNT - 1) / 2);
+    assert_eq!(calls, 1001);
+    assert_eq!((wheel.len(), wheel.bytes()), (0, 0));
+}
+
+#[test]
+fn skipped_ticks_cost_nothing() {
+    for skipped in [HOUR, YEAR, 1000 * YEAR, u64::MAX - 1] {
+        let mut wheel = Wheel::new(1);
+        assert_eq!(advance_all(&mut wheel, 1 + skipped), (0, vec![]));
+
+        // One handle in every slot and some that are far.
+        let mut wheel = Wheel::new(0);
+        for level in 0..LEVELS {
+            for slot in 1..SLOTS as u64 {
+                wheel.insert(slot, slot << (level * DIGIT_BITS));
+            }
+        }
+        for window in 1..=20 {
+            wheel.insert(window, window << WINDOW_BITS);
+        }
+        wheel.validate().unwrap();
+        let (steps, fired) = advance_all(&mut wheel, skipped);
+        assert!(fired.iter().all(|armed| armed.0 <= skipped));
+        let handles = LEVELS * (SLOTS - 1) + 20;
+        assert!(steps <= LEVELS * SLOTS + 2 * handles, "{steps} steps for {skipped} ticks");
+        wheel.validate().unwrap();
+    }
+}
+
+#[test]
+fn who_wakes_at_the_next_due_tick_fires_each_handle_at_its_tick() {
+    let mut rng = Rng(7);
+    for _ in 0..200 {
+        let mut wheel = Wheel::new(rng.distance());
+        let now = wheel.at;
+        let tick = now + 1 + rng.distance();
+        wheel.insert(1, tick);
+        let mut wakings = 0;
+        while let Some(due) = wheel.next_due() {
+            wakings += 1;
+            let (_, fired) = advance_all(&mut wheel, due);
+            assert!(fired.is_empty() || due == tick);
+        }
+        assert!(wakings <= LEVELS, "{wakings} for {}", tick - now);
+    }
+}
+
+#[test]
+fn armed_again_at_a_past_tick_fires_in_the_next_advance() {
+    let mut wheel = Wheel::new(10);
+    wheel.insert(1, 3);
+    for _ in 0..3 {
+        let mut fired = 0;
+        let again = |_, tick| {
+            assert_eq!(tick, 3);
+            fired += 1;
+            Some(3)
+        };
+        assert!(wheel.advance(1000, &mut 100, again));
+        assert_eq!(fired, 1);
+        wheel.validate().unwrap();
+    }
+    assert_eq!(advance_all(&mut wheel, 0).1, [(3, 1)]);
+    assert_eq!(wheel.bytes(), 0);
+}
+
+#[test]
+fn the_end_of_time_is_a_tick() {
+    let mut wheel = Wheel::new(0);
+    wheel.insert(1, u64::MAX);
+    wheel.insert(2, u64::MAX - 1);
+    assert_eq!(advance_all(&mut wheel, u64::MAX - 1).1, [(u64::MAX - 1, 2)]);
+    wheel.validate().unwrap();
+    assert_eq!(wheel.next_due(), Some(u64::MAX));
+    assert_eq!(advance_all(&mut wheel, u64::MAX).1, [(u64::MAX, 1)]);
+    wheel.insert(3, u64::MAX);
+    assert_eq!(advance_all(&mut wheel, u64::MAX).1, [(u64::MAX, 3)]);
+    assert_eq!((wheel.next_due(), wheel.bytes()), (None, 0));
+}
+
+#[test]
+fn a_sparse_wheel_is_small() {
+    assert_eq!(Wheel::new(0).bytes(), 0);
+    let mut wheel = Wheel::new(0);
+    for level in 0..LEVELS {
+        for slot in 1..SLOTS as u64 {
+            wheel.insert(slot, slot << (level * DIGIT_BITS));
+        }
+    }
+    assert_eq!(wheel.bytes(), LEVELS * (SLOTS_BYTES + 80 * (SLOTS - 1)));
+    assert!(wheel.retain(&mut usize::MAX.clone(), |_, _| false));
+    assert_eq!((wheel.len(), wheel.bytes()), (0, 0));
+    wheel.validate().unwrap();
+}
