@@ -9,8 +9,10 @@
 //!
 //! Reserving takes from the shard's credit, and from the global figure only when that is short;
 //! releasing gives to the credit, and what exceeds a limit back to the global figure. Since
-//! `granted` never passes the bound, neither does what is in use. When the global figure is
-//! exhausted, a reservation gathers the credits of all shards before it fails.
+//! `granted` never passes the bound, neither does what is in use. Where the global figure is
+//! exhausted, a reservation can gather the credits of all shards before it fails.
+//!
+//! Amounts are bytes; the bound on the number of entries is another budget of the same kind.
 
 use crossbeam_utils::CachePadded;
 
@@ -40,8 +42,8 @@ impl Budget {
             max,
             granted: CachePadded::new(AtomicU64::new(0)),
             credits: (0..shards).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
-            // All credits together stay below a sixteenth of the bound.
-            credit_limit: (max / (16 * shards as u64)).min(MAX_CREDIT),
+            // All credits together stay below a part of the bound that nobody misses.
+            credit_limit: (max / (64 * shards as u64)).min(MAX_CREDIT),
         }
     }
 
@@ -73,11 +75,7 @@ impl Budget {
 
     /// Gives every credit back to the global figure.
     fn gather(&self) {
-        for credit in &self.credits {
-            // Relaxed: a figure; the swap makes the credit ours.
-            let credit = credit.swap(0, Ordering::Relaxed);
-            self.granted.fetch_sub(credit, Ordering::Relaxed);
-        }
+        (0..self.credits.len()).for_each(|shard| self.account(shard).give_back());
     }
 }
 
@@ -85,6 +83,37 @@ impl Account<'_> {
     /// Takes `bytes` into use; `false` where that would pass the bound.
     #[must_use]
     pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        if self.try_reserve(bytes) {
+            return true;
+        }
+        self.budget.gather();
+        self.budget.grant(bytes)
+    }
+
+    /// Gives the shard's credit back to the global figure.
+    pub(crate) fn give_back(&self) {
+        // Relaxed: a figure; the swap makes the credit ours.
+        let credit = self.budget.credits[self.shard].swap(0, Ordering::Relaxed);
+        self.budget.granted.fetch_sub(credit, Ordering::Relaxed);
+    }
+
+    /// Whether `bytes` are to be had at once.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        self.missing(bytes) == 0
+    }
+
+    /// How much of `bytes` neither this shard's credit nor the global figure has.
+    pub(crate) fn missing(&self, bytes: u64) -> u64 {
+        // Relaxed: figures.
+        let credit = self.budget.credits[self.shard].load(Ordering::Relaxed);
+        let free = self.budget.max - self.budget.granted.load(Ordering::Relaxed);
+        bytes.saturating_sub(credit.max(free))
+    }
+
+    /// As [`reserve`](Self::reserve), but leaves the credits of other shards where they are.
+    #[must_use]
+    #[inline]
+    pub(crate) fn try_reserve(&self, bytes: u64) -> bool {
         let credit = &self.budget.credits[self.shard];
         let spent = credit
             // Relaxed: a figure; only its own consistency matters.
@@ -100,10 +129,6 @@ impl Account<'_> {
             credit.fetch_add(refill, Ordering::Relaxed);
             return true;
         }
-        if self.budget.grant(bytes) {
-            return true;
-        }
-        self.budget.gather();
         self.budget.grant(bytes)
     }
 

@@ -10,12 +10,14 @@ mod error;
 mod item;
 mod namespace;
 mod options;
+mod policy;
 mod reclaim;
 mod storage;
 mod sync;
 mod table;
 mod tagged;
 mod value;
+mod wheel;
 
 pub use self::cache::{
     Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
@@ -25,6 +27,7 @@ pub use self::error::{Error, ErrorKind, Part, Result};
 pub use self::item::{Item, Removed, Usage, Version};
 pub use self::namespace::{MAX_ID_BYTES, MAX_KEY_BYTES, Namespace};
 pub use self::options::{Condition, SetOptions};
+pub use self::policy::Eviction;
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;

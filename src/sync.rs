@@ -36,9 +36,82 @@ pub(crate) use self::imp::{ThreadId, current};
 /// executions of every model, and sums commute. Shuttle sees them.
 pub(crate) mod figures {
     #[cfg(not(scopecache_loom))]
-    pub(crate) use super::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use super::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
     #[cfg(scopecache_loom)]
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+}
+
+/// A bounded queue of numbers that any thread may push to and take from; who takes a number sees
+/// what came before its push.
+///
+/// In models it is a locked one.
+pub(crate) struct Ring {
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    queue: crossbeam_queue::ArrayQueue<u64>,
+    #[cfg(any(scopecache_loom, scopecache_shuttle))]
+    queue: Mutex<std::collections::VecDeque<u64>>,
+    /// The length, for those who do not want to lock: a lock is a step that models branch at.
+    #[cfg(any(scopecache_loom, scopecache_shuttle))]
+    len: figures::AtomicUsize,
+    #[cfg(any(scopecache_loom, scopecache_shuttle))]
+    capacity: usize,
+}
+
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+impl Ring {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { queue: crossbeam_queue::ArrayQueue::new(capacity) }
+    }
+
+    /// `false` where it is full.
+    #[inline]
+    pub(crate) fn push(&self, number: u64) -> bool {
+        self.queue.push(number).is_ok()
+    }
+
+    pub(crate) fn pop(&self) -> Option<u64> {
+        self.queue.pop()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+impl Ring {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { queue: Mutex::new(Default::default()), len: Default::default(), capacity }
+    }
+
+    /// `false` where it is full.
+    pub(crate) fn push(&self, number: u64) -> bool {
+        let mut queue = self.queue.lock();
+        let room = queue.len() < self.capacity;
+        if room {
+            queue.push_back(number);
+            // Relaxed: a figure; the lock orders.
+            self.len.store(queue.len(), atomic::Ordering::Relaxed);
+        }
+        room
+    }
+
+    pub(crate) fn pop(&self) -> Option<u64> {
+        if self.len() == 0 {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        let number = queue.pop_front();
+        // Relaxed: as above.
+        self.len.store(queue.len(), atomic::Ordering::Relaxed);
+        number
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: as above.
+        self.len.load(atomic::Ordering::Relaxed)
+    }
 }
 
 /// Makes loom fail an execution that leaks what this is a part of; nothing elsewhere.

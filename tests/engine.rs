@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use scopecache::{
-    Blob, Cache, CacheBuilder, Error, ErrorKind, Maintenance, MockClock, Namespace, SetOptions,
-    Version,
+    Blob, Cache, CacheBuilder, Error, ErrorKind, Maintenance, MockClock, Namespace, OnFull,
+    SetOptions, Version,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
 
 #[test]
 fn a_full_cache_rejects_and_loses_nothing() -> scopecache::Result<()> {
-    let cache = builder().max_bytes(64 << 10).build()?;
+    let cache = builder().max_bytes(64 << 10).on_full(OnFull::Reject).build()?;
     let scope = cache.user("ada")?;
     let mut stored = 0;
     let refused = loop {
@@ -55,7 +55,8 @@ fn a_full_cache_rejects_and_loses_nothing() -> scopecache::Result<()> {
 #[test]
 fn what_has_expired_or_was_deleted_makes_room_for_a_set() -> scopecache::Result<()> {
     let clock = MockClock::new();
-    let cache = builder().max_bytes(64 << 10).clock(clock.clone()).build()?;
+    let cache =
+        builder().max_bytes(64 << 10).on_full(OnFull::Reject).clock(clock.clone()).build()?;
     let fill = |user: &str| -> scopecache::Result<()> {
         let scope = cache.user(user)?;
         let options = SetOptions::new().ttl(MINUTE);

@@ -8,8 +8,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use scopecache::{
-    Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, Scope,
-    SetOptions, Version,
+    Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, OnFull,
+    Scope, SetOptions, Version,
 };
 
 use crate::op::{Op, Owner, Place};
@@ -39,6 +39,8 @@ impl Scene {
             .expected_entries(1)
             .shards(1)
             .maintenance(Maintenance::Manual)
+            // Models of eviction make their own cache.
+            .on_full(OnFull::Reject)
             .clock(clock.clone())
             .hasher(Spread { one_hash })
             .build()

@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::cache::core::{Core, Settings, Weigher};
-use crate::clock::{Clock, MockClock};
+use crate::cache::upkeep::EVENTS;
+use crate::clock::{Clock, MockClock, nanos};
 use crate::error::{Error, Result};
 use crate::options::check_ttl;
+use crate::policy::Eviction;
 use crate::table::{SLOTS, Table};
 use crate::value::Value;
 
@@ -19,6 +21,10 @@ use crate::value::Value;
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 const DEFAULT_MAX_VALUE_BYTES: usize = 16 << 20;
 const LEAST_MAX_RETIRED_BYTES: u64 = 4 << 20;
+const DEFAULT_TICK: Duration = Duration::from_secs(1);
+const LEAST_TICK: Duration = Duration::from_millis(10);
+/// Entries that a shard has at least: queues of fewer are no good at telling them apart.
+const ENTRIES_A_SHARD: u64 = 128;
 /// Bytes that an entry is guessed to take where the number of entries is not given.
 const GUESSED_ENTRY_BYTES: u64 = 128;
 /// Entries in a line at the expected number of entries: a full line has seven, and an uneven
@@ -27,12 +33,17 @@ const ENTRIES_A_LINE: u64 = 4;
 /// A guess never makes a larger table; `expected_entries` may. 256 MiB of address space.
 const MOST_GUESSED_LINES: u64 = 1 << 22;
 
-/// What a write meets that finds the memory bound reached.
+/// What a write meets that finds a bound reached.
+///
+/// What is deleted or has expired goes first in any case.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
-    /// It fails with `CapacityExceeded`. Nothing that has not expired is ever dropped.
+    /// It evicts what is least likely to be asked for again (see [`Eviction`]): a cache.
     #[default]
+    Evict,
+    /// It fails with `CapacityExceeded`, and nothing that has not expired is ever dropped: a
+    /// store.
     Reject,
 }
 
@@ -69,7 +80,12 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     max_value_bytes: usize,
     expected_entries: Option<usize>,
     default_ttl: Option<Duration>,
+    max_entries: Option<u64>,
     on_full: OnFull,
+    eviction: Eviction,
+    judges_large: bool,
+    tick: Duration,
+    events: usize,
     shards: Option<usize>,
     maintenance: Maintenance,
     clock: Option<MockClock>,
@@ -86,7 +102,12 @@ impl<V: Value> CacheBuilder<V> {
             max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
             expected_entries: None,
             default_ttl: None,
+            max_entries: None,
             on_full: OnFull::default(),
+            eviction: Eviction::default(),
+            judges_large: true,
+            tick: DEFAULT_TICK,
+            events: EVENTS,
             shards: None,
             maintenance: Maintenance::default(),
             clock: None,
@@ -138,14 +159,50 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
-    /// What a write meets that finds the memory bound reached.
+    /// A bound on the number of entries besides that on memory; none by default.
+    ///
+    /// With it, entries count alike in eviction, however large they are.
+    pub fn max_entries(mut self, entries: u64) -> Self {
+        self.max_entries = Some(entries);
+        self
+    }
+
+    /// What a write meets that finds a bound reached; [`OnFull::Evict`] by default.
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
         self
     }
 
-    /// Into how many shards counters and retired memory are split, rounded up to a power of
-    /// two; four for each core by default.
+    /// Which entries a full cache evicts.
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
+        self
+    }
+
+    /// Stores every entry, however large it is.
+    ///
+    /// Otherwise a full cache does not keep a new entry of more than a twentieth of `max_bytes`
+    /// when it is first set, as if it were evicted at once; what is set again soon after is
+    /// kept. So a single huge value that nobody asks for again does not cost all the others.
+    pub fn keep_large(mut self) -> Self {
+        self.judges_large = false;
+        self
+    }
+
+    /// How often expired entries are freed, in the background; every second by default, and
+    /// every 10 ms at the most.
+    ///
+    /// An expired entry is never returned, whatever the tick. Its memory is freed within a tick
+    /// after its deadline, and the time that maintenance takes to get round to it.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// Into how many shards counters, eviction queues, timing wheels and retired memory are
+    /// split, rounded up to a power of two.
+    ///
+    /// Four for each core by default, but no more than leaves 128 expected entries to each.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -185,7 +242,12 @@ impl<V: Value, S> CacheBuilder<V, S> {
             max_value_bytes: self.max_value_bytes,
             expected_entries: self.expected_entries,
             default_ttl: self.default_ttl,
+            max_entries: self.max_entries,
             on_full: self.on_full,
+            eviction: self.eviction,
+            judges_large: self.judges_large,
+            tick: self.tick,
+            events: self.events,
             shards: self.shards,
             maintenance: self.maintenance,
             clock: self.clock,
@@ -208,6 +270,12 @@ impl<V: Value, S> CacheBuilder<V, S> {
         if self.max_bytes == 0 {
             return Err(Error::options("max_bytes must be larger than zero"));
         }
+        if self.max_entries == Some(0) {
+            return Err(Error::options("max_entries must be larger than zero"));
+        }
+        if self.tick < LEAST_TICK {
+            return Err(Error::options("a tick must be 10 ms or longer"));
+        }
         if self.shards == Some(0) {
             return Err(Error::options("shards must be larger than zero"));
         }
@@ -217,6 +285,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let default_ttl = self.default_ttl.map(check_ttl).transpose()?;
 
         let guess = (self.max_bytes / GUESSED_ENTRY_BYTES).min(MOST_GUESSED_LINES * ENTRIES_A_LINE);
+        let guess = self.max_entries.map_or(guess, |most| most.min(guess));
         let entries = self.expected_entries.map_or(guess, |entries| entries as u64);
         let lines = entries.div_ceil(ENTRIES_A_LINE).max(1);
         let Some(lines) = usize::try_from(lines).ok().filter(|&lines| lines <= 1 << 40) else {
@@ -226,7 +295,10 @@ impl<V: Value, S> CacheBuilder<V, S> {
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let models = cfg!(any(scopecache_loom, scopecache_shuttle));
-        let shards = self.shards.unwrap_or(if models { 1 } else { 4 * cores });
+        let usual = (4 * cores).next_power_of_two();
+        let most = (entries.min(self.max_entries.unwrap_or(u64::MAX)) / ENTRIES_A_SHARD).max(1);
+        let most = 1 << most.ilog2().min(12);
+        let shards = self.shards.unwrap_or(if models { 1 } else { usual.min(most) });
         let shards = shards.clamp(1, 1 << 12).next_power_of_two().min(table.buckets());
 
         let settings = Settings {
@@ -236,6 +308,14 @@ impl<V: Value, S> CacheBuilder<V, S> {
                 .max_retired_bytes
                 .unwrap_or((self.max_bytes / 8).max(LEAST_MAX_RETIRED_BYTES)),
             weigher: self.weigher,
+            eviction: match self.on_full {
+                OnFull::Evict => Some(self.eviction),
+                OnFull::Reject => None,
+            },
+            judges_large: self.judges_large,
+            max_entries: self.max_entries,
+            tick: nanos(self.tick),
+            events: self.events,
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::mock);
         let budget = Budget::new(self.max_bytes, shards);
@@ -243,9 +323,6 @@ impl<V: Value, S> CacheBuilder<V, S> {
         match self.maintenance {
             Maintenance::Manual => {}
             Maintenance::Thread => start_driver(&core)?,
-        }
-        match self.on_full {
-            OnFull::Reject => {}
         }
         Ok(Cache::new(core))
     }

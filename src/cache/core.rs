@@ -11,17 +11,19 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use crate::budget::{Account, Budget};
-use crate::cache::maintenance::{Maintenance, Sweep};
+use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
+use crate::cache::upkeep::{Events, Need, Room, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Item;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
+use crate::policy::{Eviction, Policy};
 use crate::reclaim::{Guard, RetiredBytes, Stash, pin};
 use crate::sync::atomic::Ordering;
-use crate::sync::figures::AtomicU64;
-use crate::sync::yield_now;
+use crate::sync::figures::{AtomicU32, AtomicU64, AtomicUsize};
+use crate::sync::{Mutex, yield_now};
 use crate::table::{self, Entry, Owner, Seen, Slot, State, Table};
 use crate::value::Value;
 
@@ -34,6 +36,13 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) directory: Directory,
     pub(crate) shards: Box<[CachePadded<Shard<V>>]>,
     pub(crate) budget: Budget,
+    /// The bound on the number of entries, where there is one.
+    pub(crate) entries_budget: Option<Budget>,
+    /// The part of a shard that is for entries which have still to prove themselves: the bits of
+    /// an `f32`.
+    small_share: AtomicU32,
+    /// Counts evictions, to compare each one's shard with another.
+    pub(super) next_shard: AtomicUsize,
     pub(crate) clock: Clock,
     pub(crate) hasher: S,
     pub(crate) settings: Settings<V>,
@@ -50,13 +59,29 @@ pub(crate) struct Settings<V: Value> {
     pub(crate) max_value_bytes: usize,
     pub(crate) max_retired_bytes: u64,
     pub(crate) weigher: Option<Weigher<V>>,
+    /// Which entries leave a full cache; `None`: none.
+    pub(crate) eviction: Option<Eviction>,
+    /// Whether a full cache may refuse a large entry that it does not know.
+    pub(crate) judges_large: bool,
+    /// The bound on the number of entries.
+    pub(crate) max_entries: Option<u64>,
+    /// The length of a tick of the timing wheels.
+    pub(crate) tick: Nanos,
+    /// Events that the ring of a shard holds.
+    pub(crate) events: usize,
 }
 
 /// A share of the table with what would be contended if it were one for all.
 pub(crate) struct Shard<V: Value> {
     stash: Stash<Entry<V, Node>>,
     /// Entries in slots.
-    entries: AtomicU64,
+    pub(super) entries: AtomicU64,
+    pub(super) events: Events,
+    /// Handles in the wheel: whether there is something to wait for.
+    pub(super) armed: AtomicU64,
+    /// What the entries in the eviction queues weigh.
+    pub(super) queued: AtomicU64,
+    pub(super) upkeep: Mutex<Upkeep>,
 }
 
 /// The address of one key.
@@ -81,6 +106,13 @@ pub(crate) enum Sight<'g, V: Value> {
     Present(Slot<'g, V, Node>, Seen<'g, V, Node>),
     /// A placeholder: absent, but being loaded.
     Loading(Slot<'g, V, Node>, Seen<'g, V, Node>),
+}
+
+impl<V: Value> Shard<V> {
+    pub(super) fn has_entries(&self) -> bool {
+        // Relaxed: a statistic.
+        self.entries.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl<'a> Target<'a> {
@@ -131,12 +163,27 @@ impl<V: Value, S> Core<V, S> {
     ) -> Self {
         // What lies in the stashes together stays below a quarter of what may be retired.
         let batch_bytes = (settings.max_retired_bytes / (4 * shards as u64)).min(64 << 10);
-        let shard = || Shard { stash: Stash::new(batch_bytes), entries: AtomicU64::new(0) };
+        let now = clock.now() / settings.tick;
+        let total = settings.max_entries.unwrap_or(budget.max());
+        let shard = || {
+            let policy = settings.eviction.map(|kind| Policy::new(kind, total, shards as u64));
+            Shard {
+                stash: Stash::new(batch_bytes),
+                entries: AtomicU64::new(0),
+                events: Events::new(settings.events),
+                armed: AtomicU64::new(0),
+                queued: AtomicU64::new(0),
+                upkeep: Mutex::new(Upkeep::new(policy, now)),
+            }
+        };
         Self {
             shard_shift: (table.buckets() / shards).trailing_zeros(),
             shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
             table,
             directory: Directory::new(),
+            entries_budget: settings.max_entries.map(|max| Budget::new(max, shards)),
+            small_share: AtomicU32::new(Policy::START_SHARE.to_bits()),
+            next_shard: AtomicUsize::new(0),
             budget,
             clock,
             hasher,
@@ -156,6 +203,11 @@ impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    /// Buckets of a shard.
+    pub(crate) fn shard_buckets(&self) -> usize {
+        1 << self.shard_shift
     }
 
     pub(crate) fn shard_of_bucket(&self, bucket: usize) -> usize {
@@ -252,8 +304,9 @@ impl<V: Value, S> Core<V, S> {
         }
         let node = loop {
             match self.directory.resolve(target.namespace(), account, guard) {
-                Err(error)
-                    if error.kind() == ErrorKind::CapacityExceeded && self.make_room(guard) => {}
+                Err(error) if error.kind() == ErrorKind::CapacityExceeded => {
+                    self.make_room(target.hash, Need::Bytes(INSERT_BYTES), guard)?;
+                }
                 answer => break answer?,
             }
         };
@@ -292,6 +345,9 @@ impl<V: Value, S> Core<V, S> {
         node.book(None, Some(entry.bytes()));
         self.retire(hash, entry);
         self.account(hash).release(entry.bytes());
+        if let Some(entries) = &self.entries_budget {
+            entries.account(self.shard(hash)).release(1);
+        }
         self.count_entries(hash, -1);
         self.release(hash, node, entry.guard());
     }
@@ -320,6 +376,24 @@ impl<V: Value, S> Core<V, S> {
         let entries = &self.shards[self.shard(hash)].entries;
         // Relaxed: a statistic; wraps below zero only in between.
         entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// What an entry counts for in eviction.
+    pub(crate) fn weight(&self, entry: Seen<'_, V, Node>) -> u64 {
+        if self.entries_budget.is_some() { 1 } else { entry.bytes() }
+    }
+
+    /// Shows the share of the small queues, to be read and changed.
+    pub(crate) fn with_share<R>(&self, f: impl FnOnce(&mut f32) -> R) -> R {
+        // Relaxed: a hint of the whole cache; what two change at once counts once.
+        let before = self.small_share.load(Ordering::Relaxed);
+        let mut share = f32::from_bits(before);
+        let result = f(&mut share);
+        if share.to_bits() != before {
+            // Relaxed: as above.
+            self.small_share.store(share.to_bits(), Ordering::Relaxed);
+        }
+        result
     }
 
     /// Entries in slots, those included that expired or died and were not yet taken out.
@@ -382,22 +456,31 @@ impl<V: Value, S> Core<V, S> {
         Err(Error::held_up())
     }
 
-    /// When the budget is full: takes out what is deleted or expired already. Answers whether
-    /// that freed anything.
+    /// Whether so much more may be retired now, by an eviction.
+    pub(crate) fn may_retire(&self, bytes: u64) -> bool {
+        let retired = self.retired_bytes();
+        retired == 0 || retired + bytes <= self.settings.max_retired_bytes
+    }
+
+    /// Where the budget is full: takes out what is deleted or expired already, or else what the
+    /// cache can spare.
     ///
     /// It does a bounded amount of work and goes on from there the next time.
-    pub(crate) fn make_room(&self, guard: &Guard) -> bool {
-        for _ in 0..16 {
-            let progress = self.maintenance.step(self, 256, Sweep::Expired, guard);
-            if progress.freed_entries > 0 {
-                return true;
-            }
-            if progress.examined == 0 {
-                // Somebody else is at it.
-                yield_now();
-            }
+    ///
+    /// # Errors
+    ///
+    /// `CapacityExceeded` where nothing may go, or readers keep what went.
+    pub(crate) fn make_room(&self, hash: u64, need: Need, guard: &Guard) -> Result<()> {
+        if self.maintenance.is_pending()
+            && self.maintenance.step(self, 256, guard).freed_entries > 0
+        {
+            return Ok(());
         }
-        false
+        match self.evict(hash, need, guard) {
+            Room::Made => Ok(()),
+            Room::HeldUp => Err(Error::held_up()),
+            Room::None => Err(Error::new(ErrorKind::CapacityExceeded)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Taking away: of a key, of a whole namespace, of everything.
 
 use crate::cache::core::{Core, Sight, Target};
-use crate::cache::maintenance::{Job, Sweep};
+use crate::cache::maintenance::Job;
 use crate::error::Result;
 use crate::item::{Item, Removed};
 use crate::namespace::Namespace;
@@ -76,9 +76,14 @@ impl<V: Value, S> Core<V, S> {
         let nodes = self.directory.user_count() + self.directory.session_count();
         self.clear();
         // Somebody else may be at work: then it is they who free the rest of their step.
-        while self.maintain(1 << 16, Sweep::None).pending {
+        loop {
+            self.maintain(1 << 16, 0);
+            if !self.maintenance.is_pending() {
+                break;
+            }
             crate::sync::yield_now();
         }
+        self.drop_upkeep();
         // Without readers, this many rounds of the epochs free all that was retired: each takes
         // up to 512 objects, and a node leaves a few.
         (0..8 + nodes / 64).for_each(|_| self.flush());

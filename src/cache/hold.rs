@@ -1,8 +1,9 @@
-//! Bytes that a writer has reserved and not yet used.
+//! What a writer has reserved and not yet used.
 
 use crate::budget::Account;
 use crate::cache::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::cache::upkeep::Need;
+use crate::error::Result;
 use crate::reclaim::Guard;
 use crate::value::Value;
 
@@ -10,13 +11,16 @@ use crate::value::Value;
 pub(super) struct Hold<'c, V: Value, S> {
     core: &'c Core<V, S>,
     account: Account<'c>,
+    hash: u64,
     guard: &'c Guard,
     bytes: u64,
+    /// Places among the entries, where their number is bounded.
+    entries: u64,
 }
 
 impl<'c, V: Value, S> Hold<'c, V, S> {
     pub(super) fn new(core: &'c Core<V, S>, hash: u64, guard: &'c Guard) -> Self {
-        Self { core, account: core.account(hash), guard, bytes: 0 }
+        Self { core, account: core.account(hash), hash, guard, bytes: 0, entries: 0 }
     }
 
     /// Makes sure that at least `bytes` are held.
@@ -28,13 +32,48 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
         let Some(missing) = bytes.checked_sub(self.bytes).filter(|&missing| missing > 0) else {
             return Ok(());
         };
-        while !self.account.reserve(missing) {
-            if !self.core.make_room(self.guard) {
-                return Err(Error::new(ErrorKind::CapacityExceeded));
+        while !self.account.try_reserve(missing) {
+            let short = self.account.missing(missing);
+            if let Err(error) = self.core.make_room(self.hash, Need::Bytes(short), self.guard) {
+                // The credits of other shards are the last resort: who takes them away from
+                // those that will want them next makes both slower.
+                if self.account.reserve(missing) {
+                    break;
+                }
+                return Err(error);
             }
         }
         self.bytes += missing;
         Ok(())
+    }
+
+    /// Makes sure that there is a place for one more entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`top_up`](Self::top_up).
+    pub(super) fn take_place(&mut self) -> Result<()> {
+        let Some(budget) = &self.core.entries_budget else { return Ok(()) };
+        if self.entries > 0 {
+            return Ok(());
+        }
+        let account = budget.account(self.core.shard(self.hash));
+        while !account.try_reserve(1) {
+            if let Err(error) = self.core.make_room(self.hash, Need::Entry, self.guard) {
+                if account.reserve(1) {
+                    break;
+                }
+                return Err(error);
+            }
+        }
+        self.entries = 1;
+        Ok(())
+    }
+
+    /// Takes `bytes` into use, and a place among the entries.
+    pub(super) fn spend_on_entry(&mut self, bytes: u64) {
+        self.entries = 0;
+        self.spend(bytes);
     }
 
     /// Takes `bytes` of it into use.
@@ -47,5 +86,10 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
 impl<V: Value, S> Drop for Hold<'_, V, S> {
     fn drop(&mut self) {
         self.account.release(self.bytes);
+        if self.entries > 0
+            && let Some(budget) = &self.core.entries_budget
+        {
+            budget.account(self.core.shard(self.hash)).release(self.entries);
+        }
     }
 }

@@ -94,6 +94,7 @@ impl<V: Value, S> Core<V, S> {
         let guard = pin();
         match self.look(target, &guard) {
             Sight::Present(slot, entry) => {
+                self.count_hit(entry);
                 self.slide(target, &slot, entry, &guard);
                 return Ok(Begin::Hit(self.item(entry)));
             }

@@ -1,5 +1,5 @@
-//! Work that nobody waits for: reclaiming what was deleted, compacting handles, looking for
-//! expired entries.
+//! Work that nobody waits for: reclaiming what was deleted, compacting handles, looking after the
+//! shards.
 //!
 //! A deletion is visible at once; taking the dead entries out of the table is a job in a queue.
 //! Whoever calls [`Maintenance::step`] and gets the worker does some of it: the driver thread,
@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::cache::core::Core;
+use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
 use crate::reclaim::{Guard, pin};
 use crate::sync::Mutex;
@@ -46,6 +47,8 @@ enum Work {
 struct Worker {
     /// The deletion at which the worker is, and its weight.
     reclaim: Option<(Reclaim, u64)>,
+    /// The shard whose upkeep is next.
+    shard: usize,
     /// Where the search for expired entries goes on.
     bucket: usize,
 }
@@ -60,11 +63,12 @@ struct Reclaim {
     handles: Detached,
 }
 
-/// Whether a step with budget left looks for expired entries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    None,
-    Expired,
+/// What one step of maintenance did and left.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Step {
+    pub(crate) progress: Progress,
+    /// When the next entries expire, or earlier; `None` where no timing wheel holds any.
+    pub(crate) due: Option<Nanos>,
 }
 
 /// What a call of [`Cache::maintain`](crate::Cache::maintain) did.
@@ -74,8 +78,17 @@ pub struct Progress {
     pub examined: usize,
     /// Dead and expired entries that were taken out of the table.
     pub freed_entries: u64,
-    /// Whether deleted data is still waiting to be reclaimed.
+    /// Whether something is left that could be done at once: deleted or expired data that is
+    /// not yet reclaimed, or entries that maintenance has yet to learn of.
     pub pending: bool,
+}
+
+impl Progress {
+    fn add(&mut self, other: Self) {
+        self.examined += other.examined;
+        self.freed_entries += other.freed_entries;
+        self.pending |= other.pending;
+    }
 }
 
 impl Job {
@@ -114,29 +127,54 @@ impl Maintenance {
     pub(crate) fn help_if_behind<V: Value, S>(&self, core: &Core<V, S>, guard: &Guard) {
         // Relaxed: a figure.
         if self.backlog.load(Ordering::Relaxed) > BEHIND {
-            self.step(core, 64, Sweep::None, guard);
+            self.step(core, 64, guard);
         }
     }
 
-    /// Looks at about `budget` handles and buckets, unless somebody else is at work.
+    /// Looks at about `budget` handles of deleted namespaces, unless somebody else is at work.
     pub(crate) fn step<V: Value, S>(
         &self,
         core: &Core<V, S>,
         budget: usize,
-        sweep: Sweep,
         guard: &Guard,
     ) -> Progress {
         let mut progress = Progress::default();
         if let Some(mut worker) = self.worker.try_lock() {
             while progress.examined < budget && self.work(&mut worker, core, &mut progress, guard) {
             }
-            if sweep == Sweep::Expired {
-                let left = budget.saturating_sub(progress.examined);
-                worker.sweep_expired(core, left, &mut progress, guard);
-            }
         }
         progress.pending = self.is_pending();
         progress
+    }
+
+    /// As [`step`](Self::step); then looks after every shard, each with an equal part of what is
+    /// left of the budget; then searches as many of the next buckets as there may be.
+    fn round<V: Value, S>(
+        &self,
+        core: &Core<V, S>,
+        budget: usize,
+        net: usize,
+        guard: &Guard,
+    ) -> Step {
+        let mut step = Step { progress: self.step(core, budget, guard), due: None };
+        let shards = core.shards.len();
+        let first = self.worker.try_lock().map_or(0, |mut worker| {
+            worker.shard = (worker.shard + 1) % shards;
+            worker.shard
+        });
+        for turn in 0..shards {
+            let left = budget.saturating_sub(step.progress.examined) / (shards - turn);
+            let Some(tended) = core.tend((first + turn) % shards, left.max(1), guard) else {
+                continue;
+            };
+            step.progress.add(tended.progress);
+            step.due = [step.due, tended.due].into_iter().flatten().min();
+        }
+        let left = budget.saturating_sub(step.progress.examined);
+        if let Some(mut worker) = self.worker.try_lock() {
+            worker.search(core, left.min(net), &mut step.progress, guard);
+        }
+        step
     }
 
     /// Does one chunk of handles or one compaction; `false` where there is no job.
@@ -209,29 +247,35 @@ impl Reclaim {
 }
 
 impl Worker {
-    /// Takes expired, dead and killed entries out of the next buckets.
+    /// Takes expired, dead and killed entries out of the next buckets, and announces those that
+    /// the upkeep does not know: the net under everything that is weak.
     ///
-    /// Handles lead to dead entries, and reads to expired ones; this is for what nobody reads.
-    fn sweep_expired<V: Value, S>(
+    /// Handles lead to dead entries, timing wheels to expired ones, events to new ones. Should
+    /// one of them ever get lost, this finds what it was about.
+    fn search<V: Value, S>(
         &mut self,
         core: &Core<V, S>,
         buckets: usize,
         progress: &mut Progress,
         guard: &Guard,
     ) {
+        if core.entries() == 0 {
+            return;
+        }
         let now = core.now();
         for _ in 0..buckets.min(core.table.buckets()) {
             let bucket = self.bucket % core.table.buckets();
             self.bucket = bucket + 1;
-            progress.examined += 1;
             for (slot, entry) in core.table.bucket_entries(bucket, guard) {
+                let hash = core.table.handle_of(bucket, &slot);
                 let over = match entry.state() {
-                    State::Pending => false,
+                    State::Pending => continue,
                     State::Killed => true,
                     State::Live => entry.owner().is_dead() || entry.is_expired(|| now),
                 };
-                // The low bits of a hash choose the bucket; no more of it is needed here.
-                if over && core.unlink(bucket as u64, &slot, entry) {
+                if !over {
+                    core.announce(hash, entry, entry.track().unwrap_or_default());
+                } else if core.unlink(hash, &slot, entry) {
                     progress.freed_entries += 1;
                 }
             }
@@ -255,14 +299,15 @@ impl<V: Value, S> Core<V, S> {
         examined
     }
 
-    /// One bounded step of whatever there is to do, with a guard of its own.
-    pub(crate) fn maintain(&self, budget: usize, sweep: Sweep) -> Progress {
-        let progress = {
+    /// One bounded round of whatever there is to do, with a guard of its own: at most `budget`
+    /// handles and buckets, and of these at most `net` buckets that nothing points to.
+    pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
+        let step = {
             let guard = pin();
-            self.maintenance.step(self, budget, sweep, &guard)
+            self.maintenance.round(self, budget, net, &guard)
         };
         self.flush();
-        progress
+        step
     }
 }
 
@@ -277,19 +322,46 @@ mod driver {
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
-    use super::{Core, Sweep, Value};
+    use super::{Core, Step, Value};
 
-    /// How long the thread sleeps while there is nothing to do. It is not woken: a deleter does
-    /// not pay for a system call, and what it deleted is invisible already.
-    const IDLE: Duration = Duration::from_millis(500);
-    /// How long after it last found something.
-    const BUSY: Duration = Duration::from_millis(1);
+    /// The most handles and buckets between two looks at whether to stop.
     const STEP: usize = 1024;
+    /// Of these, buckets that are searched although nothing points to them: at two rounds a
+    /// second, a table of a million entries in some 20 minutes.
+    const NET: usize = 128;
+    /// How long the thread sleeps after it found something, and then twice as long each time.
+    const BUSY: Duration = Duration::from_millis(1);
+    /// Up to this, or half a tick. It is not woken: a deleter does not pay for a system call, and
+    /// what it deleted is invisible already.
+    const IDLE: Duration = Duration::from_millis(500);
 
     /// Ends its thread when it is dropped.
     pub(crate) struct Driver {
         stop: Arc<AtomicBool>,
         thread: Option<JoinHandle<()>>,
+    }
+
+    /// How long a driver sleeps between its rounds.
+    pub(crate) struct Pause(Duration);
+
+    impl Pause {
+        pub(crate) fn new() -> Self {
+            Self(BUSY)
+        }
+
+        /// One round of maintenance; answers how long to sleep before the next, if at all.
+        pub(crate) fn after_round<V: Value, S>(&mut self, core: &Core<V, S>) -> Option<Duration> {
+            let Step { progress, due } = core.maintain(STEP, NET);
+            let idle = Duration::from_nanos(core.settings.tick / 2).min(IDLE);
+            self.0 = if progress.examined > 0 { BUSY } else { (self.0 * 2).min(idle) };
+            if progress.pending && progress.examined > 0 {
+                return None;
+            }
+            // What is pending and was not looked at is in somebody else's hands, or waits for
+            // memory.
+            let until_due = due.map(|due| Duration::from_nanos(due.saturating_sub(core.now())));
+            Some(self.0.min(until_due.unwrap_or(idle)).max(BUSY))
+        }
     }
 
     impl Driver {
@@ -301,18 +373,14 @@ mod driver {
             let stop = Arc::new(AtomicBool::new(false));
             let stopped = Arc::clone(&stop);
             let thread = thread::Builder::new().name("scopecache".into()).spawn(move || {
-                let mut pause = BUSY;
+                let mut pause = Pause::new();
                 // Acquire: pairs with the Release in `drop`.
                 while !stopped.load(Ordering::Acquire) {
                     let Some(core) = core.upgrade() else { return };
-                    let progress = core.maintain(STEP, Sweep::None);
+                    let sleep = pause.after_round(&core);
                     drop(core);
-                    pause = match progress.examined {
-                        0 => (pause * 2).min(IDLE),
-                        _ => BUSY,
-                    };
-                    if !progress.pending {
-                        thread::park_timeout(pause);
+                    if let Some(sleep) = sleep {
+                        thread::park_timeout(sleep);
                     }
                 }
             })?;

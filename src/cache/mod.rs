@@ -13,6 +13,7 @@ mod node_cell;
 mod read;
 mod scope;
 mod stats;
+mod upkeep;
 mod validate;
 mod write;
 mod writer;
@@ -28,7 +29,6 @@ pub use self::builder::{CacheBuilder, Maintenance, OnFull};
 use self::core::{Core, Target};
 pub use self::lease::Lease;
 pub use self::maintenance::Progress;
-use self::maintenance::Sweep;
 pub use self::read::EntryRef;
 pub use self::scope::Scope;
 pub use self::stats::Stats;
@@ -344,7 +344,7 @@ impl<V: Value, S> Cache<V, S> {
     ///
     /// Only one thread does this at a time; others return at once.
     pub fn maintain(&self, budget: usize) -> Progress {
-        self.core.maintain(budget, Sweep::Expired)
+        self.core.maintain(budget, usize::MAX).progress
     }
 
     /// Returns the bound on the memory in use, in bytes.

@@ -48,13 +48,22 @@ impl<V: Value, S> Core<V, S> {
     ) -> Result<Option<Seen<'g, V, Node>>> {
         self.check_open()?;
         let Sight::Present(slot, entry) = self.look(target, guard) else { return Ok(None) };
+        self.count_hit(entry);
         if entry.sliding().is_some() {
             self.slide(target, &slot, entry, guard);
         }
         Ok(Some(entry))
     }
 
-    /// Like a get, but leaves no trace: no TTL is renewed.
+    /// Lets a hit count in eviction.
+    #[inline]
+    pub(super) fn count_hit(&self, entry: Seen<'_, V, Node>) {
+        if self.settings.eviction.is_some() {
+            entry.hit();
+        }
+    }
+
+    /// Like a get, but leaves no trace: no hit is counted and no TTL renewed.
     pub(crate) fn peek(&self, target: &Target<'_>) -> Result<Option<Item<V>>> {
         self.check_open()?;
         let guard = pin();

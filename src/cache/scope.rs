@@ -118,7 +118,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.core().get_ref(&self.target(key.as_ref())?, guard)
     }
 
-    /// Returns a copy of the live item and leaves no trace: a sliding TTL is not renewed.
+    /// Returns a copy of the live item and leaves no trace: it does not count as a
+    /// hit in eviction, and a sliding TTL is not renewed.
     ///
     /// # Errors
     ///

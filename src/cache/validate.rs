@@ -87,6 +87,21 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
                 }
             }
         }
+        let mut settled = true;
+        for (number, shard) in self.shards.iter().enumerate() {
+            settled &= !shard.events.is_pending();
+            if let Err(fault) = shard.upkeep.lock().validate() {
+                broken.push(format!("shard {number}: {fault}"));
+            }
+        }
+        if settled {
+            self.check_tracks(&guard, &mut broken);
+        }
+        if let Some(budget) = &self.entries_budget
+            && budget.used() != entries
+        {
+            broken.push(format!("{entries} entries in slots, {} in the budget", budget.used()));
+        }
         if entries != self.entries() {
             broken.push(format!("{entries} entries in slots, {} counted", self.entries()));
         }
@@ -95,6 +110,27 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             broken.push(format!("{} bytes live, {} allowed", self.live_bytes(), self.budget.max()));
         }
         if broken.is_empty() { Ok(()) } else { Err(Violations(broken)) }
+    }
+
+    /// Where no event is on its way, the upkeep knows of every entry.
+    fn check_tracks(&self, guard: &Guard, broken: &mut Vec<String>) {
+        for bucket in 0..self.table.buckets() {
+            for (_, entry) in self.table.bucket_entries(bucket, guard) {
+                if entry.state() != State::Live
+                    || entry.flight().is_some()
+                    || entry.owner().is_dead()
+                {
+                    continue;
+                }
+                let Some(track) = entry.track() else {
+                    broken.push(format!("bucket {bucket}: an entry that was retired"));
+                    continue;
+                };
+                if self.concerns_upkeep(entry.deadline(), track) {
+                    broken.push(format!("bucket {bucket}: an entry unknown to upkeep: {track:?}"));
+                }
+            }
+        }
     }
 
     fn check_directory(
@@ -107,6 +143,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         let mut sessions = 0;
         let mut bytes: u64 = holdings.values().map(|holding| holding.bytes).sum();
         bytes += self.table.overflow_lines() as u64 * crate::table::LINE_BYTES;
+        bytes += self.shards.iter().map(|shard| shard.upkeep.lock().booked()).sum::<u64>();
         let none = Holding::default();
         for user in self.directory.users(guard) {
             let own = holdings.get(&std::ptr::from_ref(user)).unwrap_or(&none);

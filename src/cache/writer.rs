@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::item::Version;
 use crate::options::Condition;
 use crate::reclaim::Guard;
-use crate::table::{Draft, Flight, Header, Outcome, Owner, Seen, Slot, State};
+use crate::table::{Draft, Flight, Header, Heritage, Outcome, Owner, Seen, Slot, State, Track};
 use crate::value::Value;
 
 /// One entry on its way into the table.
@@ -165,18 +165,20 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     {
         // Loaded before the compare-exchange: an entry that is replaced before it is marked
         // leaves the push of a handle to us.
-        let indexed = old.is_indexed() || cfg!(bug = "no_own_handle");
+        let mut heritage = Heritage::of(old);
+        heritage.indexed |= cfg!(bug = "no_own_handle");
         let growth = self.bytes.saturating_sub(old.bytes());
-        self.hold.top_up(if indexed { growth } else { growth + INSERT_BYTES })?;
-        draft.prepare(old.owner_ptr(), State::Live, indexed);
+        self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;
+        draft.prepare(old.owner_ptr(), State::Live, heritage);
         match self.core.table.replace(slot, draft, guard) {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
                 self.replaced(entry, old);
-                if !indexed {
+                if !heritage.indexed {
                     self.linked(entry);
                 }
+                self.core.announce(self.target.hash, entry, heritage.track);
                 Ok(Ok(entry))
             }
         }
@@ -205,8 +207,14 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     {
         let (core, target) = (self.core, self.target);
         core.maintenance.help_if_behind(core, guard);
+        if core.is_refused(target.hash, self.bytes, guard) {
+            // As if it had been stored and evicted at once. Nothing visible stood there when we
+            // looked; what has come since comes after us.
+            return Ok(Inserted::Stored);
+        }
         'resolve: loop {
             self.hold.top_up(self.bytes + INSERT_BYTES)?;
+            self.hold.take_place()?;
             let node = core.raise(target, guard)?;
             loop {
                 let Some((slot, found)) = core.first(target, guard) else {
@@ -285,11 +293,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         if self.keep_ttl {
             draft = self.keep_times_of(draft, None);
         }
-        draft.prepare(node, State::Pending, false);
+        draft.prepare(node, State::Pending, Heritage::default());
         // Booked before it can be seen, so that whoever takes it out books after us.
         node.book(Some(self.bytes), None);
         core.count_entries(target.hash, 1);
-        self.hold.spend(self.bytes);
+        self.hold.spend_on_entry(self.bytes);
         let claim = core.table.claim(target.hash, draft, guard);
         if claim.appended {
             self.hold.spend(crate::table::LINE_BYTES);
@@ -304,6 +312,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             // it was stored all the same.
             _ => {
                 self.linked(claim.entry);
+                core.announce(target.hash, claim.entry, Track::default());
                 Ok(claim.entry)
             }
         }
@@ -325,8 +334,8 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         let (core, hash) = (self.core, self.target.hash);
         let same = std::ptr::eq(found.owner_ptr(), node);
         // Loaded before the compare-exchange; see `take_place`.
-        let indexed = same && found.is_indexed();
-        draft.prepare(node, State::Live, indexed);
+        let heritage = if same { Heritage::of(found) } else { Heritage::default() };
+        draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
             self.replaced(entry, found);
@@ -336,12 +345,13 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             // The entry has our count; that of `found` goes with it.
             node.book(Some(self.bytes), None);
             core.count_entries(hash, 1);
-            self.hold.spend(self.bytes);
+            self.hold.spend_on_entry(self.bytes);
             core.took_out(hash, found);
         }
-        if !indexed {
+        if !heritage.indexed {
             self.linked(entry);
         }
+        core.announce(hash, entry, heritage.track);
         Ok(entry)
     }
 

@@ -30,6 +30,7 @@ use std::ptr;
 
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::figures;
 use crate::tagged;
 use crate::value::allocated;
 
@@ -54,8 +55,8 @@ pub(crate) struct Handles {
 struct Chunk {
     /// The next chunk, tagged with this chunk's capacity, and with [`TAKEN`] at the end.
     next: AtomicPtr<Chunk>,
-    /// Handles in all chunks behind this one when it was made.
-    below: u64,
+    /// Handles in all chunks behind this one: when it was made, or last compacted.
+    below: figures::AtomicU64,
 }
 
 #[repr(C)]
@@ -86,7 +87,7 @@ impl Handles {
             first: FirstChunk {
                 header: Chunk {
                     next: AtomicPtr::new(tagged::pack(ptr::null_mut(), INLINE as u16)),
-                    below: 0,
+                    below: figures::AtomicU64::new(0),
                 },
                 places: std::array::from_fn(|_| AtomicU64::new(0)),
             },
@@ -270,6 +271,12 @@ impl Handles {
                 .next
                 .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
+        if swapped {
+            // Or chunks that are put in front of it would count what is gone, and their filling
+            // start one compaction after the other.
+            // Relaxed: a figure.
+            first.below.store(below, Ordering::Relaxed);
+        }
         let mut given_up = Detached {
             next: tagged::pointer(if swapped { old } else { rebuilt }),
             fill: u16::MAX,
@@ -347,7 +354,10 @@ impl Chunk {
         assert!(tagged::fits(chunk), "scopecache needs pointers of at most 48 bits");
         // SAFETY: the allocation is ours and large enough for header and places.
         unsafe {
-            chunk.write(Self { next: AtomicPtr::new(tagged::pack(next, capacity)), below });
+            chunk.write(Self {
+                next: AtomicPtr::new(tagged::pack(next, capacity)),
+                below: figures::AtomicU64::new(below),
+            });
             let places = chunk.add(1).cast::<AtomicU64>();
             for place in 0..usize::from(capacity) {
                 places.add(place).write(AtomicU64::new(0));
@@ -381,7 +391,10 @@ impl Chunk {
         // SAFETY: chunks of a list are retired through the epochs, and callers hold a guard.
         let behind = unsafe { next.as_ref() };
         u64::from(self.capacity())
-            + behind.map_or(0, |next| u64::from(next.capacity()) + next.below)
+            // Relaxed: a figure.
+            + behind.map_or(0, |next| {
+                u64::from(next.capacity()) + next.below.load(Ordering::Relaxed)
+            })
     }
 
     fn capacity(&self) -> u16 {

@@ -31,6 +31,15 @@ pub(super) enum Origin {
     Main,
 }
 
+impl Origin {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Small => Self::Main,
+            Self::Main => Self::Small,
+        }
+    }
+}
+
 /// How much was evicted from each queue, ever.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clocks {

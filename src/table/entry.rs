@@ -5,25 +5,28 @@
 //! ┌────────┬────────┬────────┬────────┬────────┬───────────┬─────┬───────┬──────────┐
 //! │ link   │ owner  │deadline│ created│version │len, shape,│ key │ value │ sliding? │
 //! └────────┴────────┴────────┴────────┴────────┴───────────┴─────┴───────┴──────────┘
-//!  retired           immutable                  state, indexed
+//!  tracked           immutable                  state, indexed
+//!  or retired
 //! ```
 //!
 //! The key stands first: it is compared on every read, and its place does not depend on what
 //! the header says.
 //!
 //! A [`Draft`] is an entry that nobody else can reach yet; publishing it (a compare-exchange on
-//! a slot, in [`super::Table`]) makes all of it immutable except `state`, `indexed` and, once
-//! it is retired, `link`. Readers see it through [`Seen`], which carries the guard that keeps
-//! it alive.
+//! a slot, in [`super::Table`]) makes all of it immutable except `state`, `indexed` and `link`.
+//! The latter holds a [`Track`] until the entry is retired. Readers see an entry through
+//! [`Seen`], which carries the guard that keeps it alive.
 
 mod draft;
+mod track;
 
 use std::alloc::{Layout, dealloc};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-pub(crate) use self::draft::Draft;
+pub(crate) use self::draft::{Draft, Heritage};
+pub(crate) use self::track::{LAST_TICK, Track};
 use crate::clock::{NEVER, Nanos};
 use crate::item::{Stamp, Version};
 use crate::namespace::MAX_KEY_BYTES;
@@ -52,6 +55,14 @@ pub(crate) enum State {
     Killed = 2,
 }
 
+/// In `state`: the bits that hold a [`State`]. Above them stands the credit of a live entry.
+const STATE: u8 = 0b11;
+/// In `state`: one hit.
+const CREDIT: u8 = 1 << 2;
+/// The most hits that an entry remembers.
+pub(crate) const MOST_CREDIT: u8 = 3;
+const STATE_OF_MOST_CREDIT: u8 = State::Live as u8 + MOST_CREDIT * CREDIT;
+
 /// The header; value and key follow it in the same allocation.
 #[repr(C)]
 pub(crate) struct Entry<V: Value, O> {
@@ -63,7 +74,7 @@ pub(crate) struct Entry<V: Value, O> {
     value_len: u32,
     /// The length of the key, and flags above it.
     shape: u16,
-    /// A [`State`].
+    /// A [`State`], and the credit.
     state: AtomicU8,
     /// Its owner has a handle to it.
     indexed: AtomicBool,
@@ -167,7 +178,8 @@ fn bytes<V: Value>(plan: &Plan, shape: u16, extent: Extent) -> u64 {
     (allocated(plan.size) + heap) as u64
 }
 
-// SAFETY: `link` serves nothing else; sizes never change; values are `Send` and `Sync`.
+// SAFETY: `link` serves nothing else from its first store as a link on: other stores compare it
+// with a marked word first (see `Track`); sizes never change; values are `Send` and `Sync`.
 unsafe impl<V: Value, O> Retire for Entry<V, O> {
     fn link(&self) -> &AtomicPtr<Self> {
         &self.link
@@ -262,11 +274,66 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     pub(crate) fn state(&self) -> State {
         // Acquire: pairs with the AcqRel of `settle`: who sees an entry live, sees what its
         // birth was decided on.
-        match self.header().state.load(Ordering::Acquire) {
+        match self.header().state.load(Ordering::Acquire) & STATE {
             0 => State::Pending,
             1 => State::Live,
             _ => State::Killed,
         }
+    }
+
+    /// Counts a hit, up to [`MOST_CREDIT`].
+    #[inline]
+    pub(crate) fn hit(&self) {
+        // Relaxed: the credit is a hint; the state was acquired by whoever found the entry.
+        let state = self.header().state.load(Ordering::Relaxed);
+        if state < STATE_OF_MOST_CREDIT {
+            self.store_live(state + CREDIT);
+        }
+    }
+
+    /// Hits less those that were taken away.
+    pub(crate) fn credit(&self) -> u8 {
+        // Relaxed: a hint.
+        self.header().state.load(Ordering::Relaxed) / CREDIT
+    }
+
+    /// Nothing where the entry is not live.
+    pub(crate) fn set_credit(&self, credit: u8) {
+        if self.state() == State::Live {
+            self.store_live(State::Live as u8 + credit.min(MOST_CREDIT) * CREDIT);
+        }
+    }
+
+    /// A live entry stays so: nobody changes the state beside the credit, and a store that gets
+    /// lost among others costs a hit.
+    #[inline]
+    fn store_live(&self, state: u8) {
+        debug_assert!(state & STATE == State::Live as u8, "only live entries are hit");
+        // Release: who acquires this store must see what the entry's birth was decided on, as
+        // with the store of `settle`, which we acquired.
+        self.header().state.store(state, Ordering::Release);
+    }
+
+    /// What maintenance remembers of it; `None` once it is retired.
+    pub(crate) fn track(&self) -> Option<Track> {
+        // Relaxed: changed under a shard's lock alone, and otherwise a hint.
+        Track::from_word(self.header().link.load(Ordering::Relaxed))
+    }
+
+    /// Changes what maintenance remembers; `false` where that has changed, or the entry was
+    /// retired: then `link` is no longer ours.
+    pub(crate) fn set_track(&self, old: Track, new: Track) -> bool {
+        // Relaxed: as in `track`. A read-modify-write, so that it never hits a link: a retired
+        // entry's link has no mark, and never gets one again.
+        self.header()
+            .link
+            .compare_exchange(
+                old.to_word(),
+                new.to_word(),
+                Ordering::Relaxed, // Relaxed: as above.
+                Ordering::Relaxed, // Relaxed: as above.
+            )
+            .is_ok()
     }
 
     /// Ends `Pending` as `to`; answers the state after that, ours or somebody else's.

@@ -41,7 +41,9 @@ mod line;
 
 use std::ptr;
 
-pub(crate) use self::entry::{Draft, Entry, Header, Owner, Seen, Sliding, State};
+pub(crate) use self::entry::{
+    Draft, Entry, Header, Heritage, LAST_TICK, Owner, Seen, Sliding, State, Track,
+};
 pub(crate) use self::flight::{Flight, Landing, Outcome};
 use self::line::{Line, Slots};
 pub(crate) use self::line::{SLOTS, Slot};
@@ -50,6 +52,8 @@ use crate::sync::atomic::{Ordering, fence};
 use crate::sync::figures::AtomicUsize;
 use crate::tagged;
 use crate::value::Value;
+
+const TAG_SHIFT: u32 = 48;
 
 /// Bytes of an overflow line.
 pub(crate) const LINE_BYTES: u64 = 64;
@@ -125,6 +129,12 @@ impl<V: Value, O: Owner> Table<V, O> {
             let entry = slot.entry(guard)?;
             Some((slot, entry))
         })
+    }
+
+    /// A handle to what a slot of the bucket holds: as good as its hash for all that looks
+    /// entries up by handle, since a slot is found by bucket and tag.
+    pub(crate) fn handle_of(&self, bucket: usize, slot: &Slot<'_, V, O>) -> u64 {
+        u64::from(slot.tag()) << TAG_SHIFT | bucket as u64
     }
 
     /// Starts to fetch the hash's bucket into the cache.
@@ -362,7 +372,7 @@ fn same_key<V: Value, O: Owner>(one: Seen<'_, V, O>, two: Seen<'_, V, O>) -> boo
 /// The bits of a hash that stand in the slot; the low bits choose the bucket.
 #[inline]
 fn tag(hash: u64) -> u16 {
-    (hash >> 48) as u16
+    (hash >> TAG_SHIFT) as u16
 }
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]

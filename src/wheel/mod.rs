@@ -35,9 +35,9 @@
 //! - Every tick in `far` is in a later window than `at`, and none is before `far_min`.
 //! - `open` and `loose` are empty before a slot is opened.
 //!
-//! Memory: 12.5 bytes a handle in long lists. What the blocks at the heads of the lists waste is
-//! at most 72 bytes in a slot of one handle, and less than one large block, 800 bytes, in any
-//! other. The slots of a level take 1 KiB from its first use until the wheel is empty.
+//! Memory: 12.5 bytes a handle in long lists. A slot of one handle takes 80, and none wastes more
+//! than 900: its small blocks, and the free places of its large one. The slots of a level take
+//! 1 KiB from its first use until the wheel is empty.
 //!
 //! Reference: Varghese and Lauck, "Hashed and hierarchical timing wheels" (SOSP 1987), scheme 7.
 
@@ -196,8 +196,8 @@ impl Wheel {
     ///
     /// `fire` gets the handle and the tick that it was armed for, and answers at which tick to
     /// arm it again, if at all. Where that is over at `now`, the handle waits until this
-    /// advance has ended and fires in the next one. A `now` before one that was reached counts
-    /// as that one.
+    /// advance has ended, or a walk has shown it, and fires after that. A `now` before one that
+    /// was reached counts as that one.
     ///
     /// # Complexity
     ///

@@ -216,6 +216,7 @@ fn advance_all(wheel: &mut Wheel, now: u64) -> (usize, Vec<Armed>) {
 
 #[test]
 fn the_wheel_agrees_with_a_map() {
+    // More of them for a longer search.
     let seeds = option_env!("WHEEL_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
     let (mut walks, mut fired) = (0, 0);
     for seed in 1..=seeds {
@@ -353,22 +354,43 @@ fn who_wakes_at_the_next_due_tick_fires_each_handle_at_its_tick() {
 }
 
 #[test]
+fn a_walk_among_the_loose_shows_a_window_that_becomes_loose() {
+    let start = 1 << WINDOW_BITS;
+    let mut wheel = Wheel::new(0);
+    wheel.insert(0, 0);
+    wheel.insert(1, 0);
+    wheel.insert(2, start + 5);
+    wheel.insert(3, start + 500);
+    assert!(!wheel.retain(&mut 1, |handle, _| handle < 2));
+    // Fires the two and opens the window, no more.
+    assert!(!wheel.advance(start, &mut 3, |_, _| None));
+    assert_eq!(wheel.len(), 2);
+    wheel.validate().unwrap();
+    let mut shown = BTreeSet::new();
+    assert!(wheel.retain(&mut 100, |handle, _| shown.insert(handle)));
+    assert_eq!(shown, BTreeSet::from([2, 3]));
+    assert_eq!(advance_all(&mut wheel, start + 500).1, [(start + 5, 2), (start + 500, 3)]);
+}
+
+#[test]
 fn armed_again_at_a_past_tick_fires_in_the_next_advance() {
-    let mut wheel = Wheel::new(10);
-    wheel.insert(1, 3);
-    for _ in 0..3 {
-        let mut fired = 0;
-        let again = |_, tick| {
-            assert_eq!(tick, 3);
-            fired += 1;
-            Some(3)
-        };
-        assert!(wheel.advance(1000, &mut 100, again));
-        assert_eq!(fired, 1);
-        wheel.validate().unwrap();
+    for tick in [3, 999, 1000] {
+        let mut wheel = Wheel::new(10);
+        wheel.insert(1, 3);
+        for round in 0..3 {
+            let mut fired = 0;
+            let again = |_, armed| {
+                assert_eq!(armed, if round == 0 { 3 } else { tick });
+                fired += 1;
+                Some(tick)
+            };
+            assert!(wheel.advance(1000, &mut 100, again));
+            assert_eq!(fired, 1);
+            wheel.validate().unwrap();
+        }
+        assert_eq!(advance_all(&mut wheel, 0).1, [(tick, 1)]);
+        assert_eq!(wheel.bytes(), 0);
     }
-    assert_eq!(advance_all(&mut wheel, 0).1, [(3, 1)]);
-    assert_eq!(wheel.bytes(), 0);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::{Entry, Header, PLACEHOLDER, Seen, Sliding, State, bytes, shape};
+use super::{
+    CREDIT, Entry, Header, MOST_CREDIT, PLACEHOLDER, Seen, Sliding, State, Track, bytes, shape,
+};
 use crate::clock::Nanos;
 use crate::item::Item;
 use crate::reclaim::Retire;
@@ -18,6 +20,28 @@ use crate::value::{Extent, Value};
 /// An entry that is not published: its maker alone has it.
 pub(crate) struct Draft<V: Value, O> {
     entry: NonNull<Entry<V, O>>,
+}
+
+/// What an entry takes over from the one whose place it gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heritage {
+    /// The owner has a handle to it.
+    pub(crate) indexed: bool,
+    /// Being overwritten counts as a hit.
+    pub(crate) credit: u8,
+    pub(crate) track: Track,
+}
+
+impl Heritage {
+    /// Of an entry that is about to be replaced. Load it before the compare-exchange: what
+    /// changes in between is made good, by whoever replaces.
+    pub(crate) fn of<V: Value, O>(old: Seen<'_, V, O>) -> Self {
+        Self {
+            indexed: old.is_indexed(),
+            credit: (old.credit() + 1).min(MOST_CREDIT),
+            track: old.track().unwrap_or_default(),
+        }
+    }
 }
 
 impl<V: Value, O> Draft<V, O> {
@@ -71,7 +95,7 @@ impl<V: Value, O> Draft<V, O> {
         // the parts stand; none overlaps another.
         unsafe {
             entry.write(Entry {
-                link: AtomicPtr::new(ptr::null_mut()),
+                link: AtomicPtr::new(Track::default().to_word()),
                 owner: ptr::null(),
                 deadline: header.deadline,
                 created: header.created,
@@ -116,12 +140,14 @@ impl<V: Value, O> Draft<V, O> {
     }
 
     /// Prepares it to be published as an entry of `owner`.
-    pub(crate) fn prepare(&mut self, owner: *const O, state: State, indexed: bool) {
+    pub(crate) fn prepare(&mut self, owner: *const O, state: State, heritage: Heritage) {
         // SAFETY: nobody else has a draft.
         let entry = unsafe { self.entry.as_mut() };
         entry.owner = owner;
-        entry.state = AtomicU8::new(state as u8);
-        entry.indexed = AtomicBool::new(indexed);
+        let credit = if state == State::Live { heritage.credit * CREDIT } else { 0 };
+        entry.state = AtomicU8::new(state as u8 + credit);
+        entry.indexed = AtomicBool::new(heritage.indexed);
+        entry.link = AtomicPtr::new(heritage.track.to_word());
     }
 
     /// The same value with other times, in another allocation.

@@ -1,0 +1,85 @@
+//! Compares `scopecache` with other caches, and with its own promises.
+//!
+//! One file, or one folder, a subcommand: a new one is a module with `run(Flags) -> Result<()>`
+//! and a line in [`COMMANDS`]. What they share stands beside this file: flags, results, the
+//! counting allocator, random numbers, traces.
+
+mod alloc;
+mod args;
+mod bound;
+mod hit_ratio;
+mod machine;
+mod memory;
+mod random;
+mod report;
+mod text_table;
+mod traces;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::alloc::Counting;
+use crate::args::{COMMON_HELP, Flags, Usage};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Command {
+    name: &'static str,
+    /// Empty for one that only this program calls.
+    help: &'static str,
+    run: fn(Flags) -> Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command { name: "hit-ratio", help: hit_ratio::HELP, run: hit_ratio::run },
+    Command { name: "memory", help: memory::HELP, run: memory::run },
+    Command { name: memory::CHILD, help: "", run: memory::run_child },
+    Command { name: "bound", help: bound::HELP, run: bound::run },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Usage>() => {
+            eprintln!("compare: {error:#}\nTry `compare --help`.");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("compare: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut parser = lexopt::Parser::from_env();
+    let name = match parser.next().map_err(Usage::from)? {
+        Some(lexopt::Arg::Value(name)) => name.to_string_lossy().into_owned(),
+        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => {
+            print_help();
+            return Ok(());
+        }
+        Some(flag) => return Err(Usage::new(format!("{flag:?} before a subcommand")).into()),
+        None => return Err(Usage::new("which comparison? a subcommand is missing").into()),
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        return Err(Usage::new(format!("there is no subcommand `{name}`")).into());
+    };
+    match Flags::new(parser)? {
+        Some(flags) => (command.run)(flags),
+        None => {
+            println!("{}\n\nCommon flags:\n{COMMON_HELP}", command.help);
+            Ok(())
+        }
+    }
+}
+
+fn print_help() {
+    println!("compare SUBCOMMAND [flags]\n");
+    for command in COMMANDS.iter().filter(|command| !command.help.is_empty()) {
+        println!("{}\n", command.help);
+    }
+    println!("Common flags:\n{COMMON_HELP}");
+}
