@@ -9,8 +9,12 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::cache::core::{Core, Settings, Weigher};
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use crate::cache::driver::Driver;
 use crate::cache::upkeep::EVENTS;
 use crate::clock::{Clock, MockClock, nanos};
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::options::check_ttl;
 use crate::policy::Eviction;
@@ -47,14 +51,22 @@ pub enum OnFull {
     Reject,
 }
 
-/// Who reclaims the memory of what was deleted.
+/// Who frees what was deleted or has expired.
+///
+/// What is deleted or expired is never returned, whoever frees it and when; and a setter that
+/// finds no room makes some by itself.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Maintenance {
     /// A thread named `scopecache` that sleeps while there is nothing to do and ends with the
     /// cache.
     #[default]
     Thread,
+    /// A task of this runtime, whose timer must be enabled; it ends with the cache or with the
+    /// runtime. Each of its steps takes well under a millisecond.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    Tokio(tokio::runtime::Handle),
     /// Whoever calls [`Cache::maintain`]. Writers lend a hand where garbage piles up.
     Manual,
 }
@@ -208,7 +220,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
-    /// Who reclaims the memory of what was deleted.
+    /// Who frees what was deleted or has expired; [`Maintenance::Thread`] by default.
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
         self
@@ -322,28 +334,28 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let core = Arc::new(Core::new(table, budget, shards, clock, self.hasher, settings));
         match self.maintenance {
             Maintenance::Manual => {}
-            Maintenance::Thread => start_driver(&core)?,
+            #[cfg(any(scopecache_loom, scopecache_shuttle))]
+            // Models call `maintain` where they want it to happen.
+            _ => {}
+            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+            Maintenance::Thread => {
+                let driver = Driver::thread(Arc::downgrade(&core))
+                    .map_err(|error| Error::with_source(ErrorKind::Unavailable, error))?;
+                start(&core, driver);
+            }
+            #[cfg(all(feature = "tokio", not(any(scopecache_loom, scopecache_shuttle))))]
+            Maintenance::Tokio(runtime) => {
+                start(&core, Driver::task(Arc::downgrade(&core), &runtime));
+            }
         }
         Ok(Cache::new(core))
     }
 }
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-fn start_driver<V: Value, S: Send + Sync + 'static>(core: &Arc<Core<V, S>>) -> Result<()> {
-    use crate::cache::maintenance::Driver;
-    use crate::error::ErrorKind;
-
-    let driver = Driver::start(Arc::downgrade(core))
-        .map_err(|error| Error::with_source(ErrorKind::Unavailable, error))?;
+fn start<V: Value, S>(core: &Core<V, S>, driver: Driver) {
     let first = core.driver.set(driver);
     debug_assert!(first.is_ok(), "a core is started once");
-    Ok(())
-}
-
-/// Models call `maintain` where they want it to happen.
-#[cfg(any(scopecache_loom, scopecache_shuttle))]
-fn start_driver<V: Value, S>(_: &Arc<Core<V, S>>) -> Result<()> {
-    Ok(())
 }
 
 impl<V: Value, S> fmt::Debug for CacheBuilder<V, S> {

@@ -48,7 +48,7 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) settings: Settings<V>,
     pub(crate) maintenance: Maintenance,
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-    pub(crate) driver: std::sync::OnceLock<crate::cache::maintenance::Driver>,
+    pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
     retired: Arc<RetiredBytes>,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,

@@ -67,6 +67,8 @@ struct Reclaim {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Step {
     pub(crate) progress: Progress,
+    /// There is more to do than to feed events, which setters do by themselves.
+    pub(crate) is_behind: bool,
     /// When the next entries expire, or earlier; `None` where no timing wheel holds any.
     pub(crate) due: Option<Nanos>,
 }
@@ -156,7 +158,8 @@ impl Maintenance {
         net: usize,
         guard: &Guard,
     ) -> Step {
-        let mut step = Step { progress: self.step(core, budget, guard), due: None };
+        let progress = self.step(core, budget, guard);
+        let mut step = Step { progress, is_behind: progress.pending, due: None };
         let shards = core.shards.len();
         let first = self.worker.try_lock().map_or(0, |mut worker| {
             worker.shard = (worker.shard + 1) % shards;
@@ -168,6 +171,7 @@ impl Maintenance {
                 continue;
             };
             step.progress.add(tended.progress);
+            step.is_behind |= tended.is_behind;
             step.due = [step.due, tended.due].into_iter().flatten().min();
         }
         let left = budget.saturating_sub(step.progress.examined);
@@ -308,97 +312,5 @@ impl<V: Value, S> Core<V, S> {
         };
         self.flush();
         step
-    }
-}
-
-#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-pub(crate) use self::driver::Driver;
-
-/// The thread that maintains a cache by itself.
-#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-mod driver {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, Weak};
-    use std::thread::{self, JoinHandle};
-    use std::time::Duration;
-
-    use super::{Core, Step, Value};
-
-    /// The most handles and buckets between two looks at whether to stop.
-    const STEP: usize = 1024;
-    /// Of these, buckets that are searched although nothing points to them: at two rounds a
-    /// second, a table of a million entries in some 20 minutes.
-    const NET: usize = 128;
-    /// How long the thread sleeps after it found something, and then twice as long each time.
-    const BUSY: Duration = Duration::from_millis(1);
-    /// Up to this, or half a tick. It is not woken: a deleter does not pay for a system call, and
-    /// what it deleted is invisible already.
-    const IDLE: Duration = Duration::from_millis(500);
-
-    /// Ends its thread when it is dropped.
-    pub(crate) struct Driver {
-        stop: Arc<AtomicBool>,
-        thread: Option<JoinHandle<()>>,
-    }
-
-    /// How long a driver sleeps between its rounds.
-    pub(crate) struct Pause(Duration);
-
-    impl Pause {
-        pub(crate) fn new() -> Self {
-            Self(BUSY)
-        }
-
-        /// One round of maintenance; answers how long to sleep before the next, if at all.
-        pub(crate) fn after_round<V: Value, S>(&mut self, core: &Core<V, S>) -> Option<Duration> {
-            let Step { progress, due } = core.maintain(STEP, NET);
-            let idle = Duration::from_nanos(core.settings.tick / 2).min(IDLE);
-            self.0 = if progress.examined > 0 { BUSY } else { (self.0 * 2).min(idle) };
-            if progress.pending && progress.examined > 0 {
-                return None;
-            }
-            // What is pending and was not looked at is in somebody else's hands, or waits for
-            // memory.
-            let until_due = due.map(|due| Duration::from_nanos(due.saturating_sub(core.now())));
-            Some(self.0.min(until_due.unwrap_or(idle)).max(BUSY))
-        }
-    }
-
-    impl Driver {
-        pub(crate) fn start<V, S>(core: Weak<Core<V, S>>) -> std::io::Result<Self>
-        where
-            V: Value,
-            S: Send + Sync + 'static,
-        {
-            let stop = Arc::new(AtomicBool::new(false));
-            let stopped = Arc::clone(&stop);
-            let thread = thread::Builder::new().name("scopecache".into()).spawn(move || {
-                let mut pause = Pause::new();
-                // Acquire: pairs with the Release in `drop`.
-                while !stopped.load(Ordering::Acquire) {
-                    let Some(core) = core.upgrade() else { return };
-                    let sleep = pause.after_round(&core);
-                    drop(core);
-                    if let Some(sleep) = sleep {
-                        thread::park_timeout(sleep);
-                    }
-                }
-            })?;
-            Ok(Self { stop, thread: Some(thread) })
-        }
-    }
-
-    impl Drop for Driver {
-        fn drop(&mut self) {
-            // Release: pairs with the Acquire in the thread.
-            self.stop.store(true, Ordering::Release);
-            let Some(handle) = self.thread.take() else { return };
-            handle.thread().unpark();
-            // The thread itself drops it where it held the last reference to the cache.
-            if handle.thread().id() != thread::current().id() {
-                // An error is a panic of the thread, which has been reported.
-                let _ = handle.join();
-            }
-        }
     }
 }

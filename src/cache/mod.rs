@@ -4,6 +4,8 @@ mod builder;
 mod bulk;
 mod core;
 mod delete;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod driver;
 mod hold;
 mod lease;
 mod list;

@@ -102,6 +102,8 @@ enum Compaction {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tended {
     pub(crate) progress: Progress,
+    /// There is more to do than events, which setters feed by themselves.
+    pub(crate) is_behind: bool,
     /// When the wheel wants to be looked at again.
     pub(crate) due: Option<Nanos>,
 }
@@ -346,16 +348,18 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn tend(&mut self, upkeep: &mut Upkeep, budget: usize) -> Tended {
         let mut left = budget;
         self.feed(upkeep, &mut left);
-        let behind = !self.advance(upkeep, &mut left);
+        let advanced = self.advance(upkeep, &mut left);
         self.repair(upkeep, &mut left);
         self.compact(upkeep, &mut left);
         self.settle(upkeep);
+        let is_behind = !advanced || upkeep.repair > 0 || upkeep.compaction.is_some();
         Tended {
             progress: Progress {
                 examined: budget - left,
                 freed_entries: self.freed_entries,
-                pending: behind || upkeep.repair > 0 || self.share().events.is_pending(),
+                pending: is_behind || self.share().events.is_pending(),
             },
+            is_behind,
             due: upkeep.wheel.next_due().map(|tick| tick.saturating_mul(self.core.settings.tick)),
         }
     }
