@@ -7,6 +7,7 @@ mod cache;
 mod clock;
 mod directory;
 mod error;
+mod expiry;
 mod item;
 mod namespace;
 mod options;
@@ -24,6 +25,7 @@ pub use self::cache::{
 };
 pub use self::clock::MockClock;
 pub use self::error::{Error, ErrorKind, Part, Result};
+pub use self::expiry::ExpiryPolicy;
 pub use self::item::{Item, Removed, Usage, Version};
 pub use self::namespace::{MAX_ID_BYTES, MAX_KEY_BYTES, Namespace};
 pub use self::options::{Condition, SetOptions};

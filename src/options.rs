@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{NEVER, Nanos, deadline, nanos};
+use crate::clock::{Nanos, deadline, nanos};
 use crate::error::{Error, Result};
 use crate::item::Version;
 use crate::table::Sliding;
@@ -41,9 +41,18 @@ pub enum Condition {
     Version(Version),
 }
 
-/// The times that options give to an entry written at `created`.
+/// How long an entry is to live after its write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) ttl: Duration,
+    /// Reads renew the TTL up to here.
+    pub(crate) max_lifetime: Option<Duration>,
+}
+
+/// Which write an entry comes from, when it was, and when the entry ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
+    pub(crate) version: Version,
     pub(crate) created: Nanos,
     pub(crate) deadline: Nanos,
     pub(crate) sliding: Option<Sliding>,
@@ -52,12 +61,13 @@ pub(crate) struct Times {
 }
 
 impl SetOptions {
-    /// The cache's default TTL, from now on.
+    /// What the cache's [`ExpiryPolicy`](crate::ExpiryPolicy) says; without one, no TTL.
     pub const fn new() -> Self {
         Self { ttl: None, keep_ttl: false, max_lifetime: None }
     }
 
-    /// The entry ends `ttl` after it was written. Zero is an error of the call.
+    /// The entry ends `ttl` after it was written, whatever the cache's
+    /// [`ExpiryPolicy`](crate::ExpiryPolicy) says, which is not asked. Zero is an error of the call.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -70,7 +80,8 @@ impl SetOptions {
         self
     }
 
-    /// Every read renews the TTL, up to `max_lifetime` after the write. Needs a TTL.
+    /// Every read renews the TTL, up to `max_lifetime` after the write. Needs a TTL, be it that of
+    /// the cache's [`ExpiryPolicy`](crate::ExpiryPolicy), whose own maximum lifetime it replaces.
     ///
     /// A read renews once an eighth of the TTL has gone, so that an entry that is read all the
     /// time is not written all the time: the entry ends at the earliest `7/8` of the TTL after
@@ -80,35 +91,46 @@ impl SetOptions {
         self
     }
 
-    /// Fails with `InvalidOptions` where the options contradict each other.
-    pub(crate) fn times(
+    pub(crate) fn keeps_ttl(&self) -> bool {
+        self.keep_ttl
+    }
+
+    /// How long an entry is to live; `None` without an end, or where the TTL is kept. `policy`
+    /// answers for entries without a TTL of their own, and is not asked for others.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions` where the options contradict each other; those of `policy`.
+    #[inline]
+    pub(crate) fn span(
         &self,
-        default_ttl: Option<Duration>,
-        now: impl FnOnce() -> Nanos,
-    ) -> Result<Times> {
+        policy: impl FnOnce() -> Result<Option<Span>>,
+    ) -> Result<Option<Span>> {
         if self.keep_ttl && (self.ttl.is_some() || self.max_lifetime.is_some()) {
             return Err(Error::options("keep_ttl excludes ttl and sliding; drop one of them"));
         }
-        let ttl = match (self.ttl, self.keep_ttl) {
-            (Some(ttl), _) => Some(check_ttl(ttl)?),
+        let max_lifetime = self.max_lifetime.map(check_max_lifetime).transpose()?;
+        let span = match (self.ttl, self.keep_ttl) {
+            (Some(ttl), _) => Some(Span { ttl: check_ttl(ttl)?, max_lifetime: None }),
             (None, true) => None,
-            (None, false) => default_ttl,
+            (None, false) => policy()?,
         };
-        let created = now();
-        let mut end = ttl.map_or(NEVER, |ttl| deadline(created, ttl));
-        let sliding = match self.max_lifetime {
-            None => None,
-            Some(Duration::ZERO) => {
-                return Err(Error::options("the maximum lifetime must be longer than zero"));
-            }
-            Some(max_lifetime) => {
-                let ttl = ttl.ok_or(Error::options("sliding needs a ttl"))?;
-                let last = deadline(created, max_lifetime);
-                end = end.min(last);
-                Some(Sliding { ttl: nanos(ttl), last })
-            }
-        };
-        Ok(Times { created, deadline: end, sliding, keep_ttl: self.keep_ttl })
+        match (span, max_lifetime) {
+            (span, None) => Ok(span),
+            (Some(span), Some(_)) => Ok(Some(Span { max_lifetime, ..span })),
+            (None, Some(_)) => Err(Error::options("sliding needs a ttl")),
+        }
+    }
+}
+
+impl Span {
+    /// The deadline of an entry written at `created`, and what renews it.
+    #[inline]
+    pub(crate) fn end(self, created: Nanos) -> (Nanos, Option<Sliding>) {
+        let end = deadline(created, self.ttl);
+        let Some(max_lifetime) = self.max_lifetime else { return (end, None) };
+        let last = deadline(created, max_lifetime);
+        (end.min(last), Some(Sliding { ttl: nanos(self.ttl), last }))
     }
 }
 
@@ -118,6 +140,14 @@ pub(crate) fn check_ttl(ttl: Duration) -> Result<Duration> {
         return Err(Error::options("a ttl must be longer than zero; to end an entry, delete it"));
     }
     Ok(ttl)
+}
+
+/// Fails with `InvalidOptions` for a maximum lifetime of zero.
+pub(crate) fn check_max_lifetime(max_lifetime: Duration) -> Result<Duration> {
+    if max_lifetime.is_zero() {
+        return Err(Error::options("the maximum lifetime must be longer than zero"));
+    }
+    Ok(max_lifetime)
 }
 
 impl Sliding {
@@ -137,7 +167,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn words(options: SetOptions) -> String {
-        let error = options.times(None, || 0).expect_err("contradictory");
+        let error = options.span(|| Ok(None)).expect_err("contradictory");
         assert_eq!(error.kind(), ErrorKind::InvalidOptions);
         error.to_string()
     }
@@ -154,10 +184,11 @@ mod tests {
     #[test]
     fn a_sliding_deadline_stops_at_the_maximum_lifetime() {
         let options = SetOptions::new().ttl(SECOND).sliding(SECOND * 2);
-        let times = options.times(None, || 0).expect("valid");
-        let sliding = times.sliding.expect("sliding");
+        let span = options.span(|| Ok(None)).expect("valid").expect("a ttl");
+        let (deadline, sliding) = span.end(0);
+        let sliding = sliding.expect("sliding");
         let second = nanos(SECOND);
-        assert_eq!(times.deadline, second);
+        assert_eq!(deadline, second);
         assert_eq!(sliding.renewal(second / 8 - 1, second), None);
         assert_eq!(sliding.renewal(second / 2, second), Some(second / 2 + second));
         assert_eq!(sliding.renewal(second * 3 / 2, second * 3 / 2 + 1), Some(second * 2));
@@ -165,10 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn defaults_apply_unless_the_ttl_is_kept() {
-        let times = SetOptions::new().times(Some(SECOND), || 7).expect("valid");
-        assert_eq!(times.deadline, nanos(SECOND) + 7);
-        let times = SetOptions::new().keep_ttl().times(Some(SECOND), || 7).expect("valid");
-        assert_eq!(times.deadline, NEVER);
+    fn the_policy_is_asked_for_what_the_options_leave_open() {
+        let day = SECOND * 86_400;
+        let policy = Span { ttl: SECOND, max_lifetime: Some(day) };
+        let span = |options: SetOptions| options.span(|| Ok(Some(policy))).expect("valid");
+        let new = SetOptions::new();
+        assert_eq!(span(new), Some(policy));
+        assert_eq!(span(new.sliding(SECOND * 3)).expect("a ttl").max_lifetime, Some(SECOND * 3));
+
+        let unasked = |options: SetOptions| options.span(|| panic!("asked")).expect("valid");
+        assert_eq!(unasked(new.keep_ttl()), None);
+        let given = unasked(new.ttl(SECOND * 2)).expect("a ttl");
+        assert_eq!(given, Span { ttl: SECOND * 2, max_lifetime: None });
+        assert_eq!(given.end(7), (nanos(SECOND) * 2 + 7, None));
+    }
+
+    #[test]
+    fn a_contradiction_is_found_before_the_policy_is_asked() {
+        let options = SetOptions::new().sliding(Duration::ZERO);
+        options.span(|| panic!("asked")).expect_err("contradictory");
     }
 }

@@ -97,6 +97,8 @@ pub(crate) mod sealed {
 
         /// `weigh` gives the bytes that a typed value holds outside its entry.
         fn extent(input: &Self::Input<'_>, weigh: impl FnOnce(&Self::Borrowed) -> usize) -> Extent;
+        /// The value, as it is before it is stored.
+        fn input_ref<'a>(input: &'a Self::Input<'_>) -> &'a Self::Borrowed;
         fn area(extent: Extent) -> Layout;
         /// Bytes that a value of this extent holds outside its entry.
         fn heap_bytes(extent: Extent) -> usize;
@@ -135,6 +137,13 @@ unsafe impl sealed::Stored for Blob {
         };
         // Saturating: no value is longer than `max_value_bytes`, which is less than this.
         Extent { len: u32::try_from(len).unwrap_or(u32::MAX), shared }
+    }
+
+    fn input_ref<'a>(input: &'a BlobInput<'_>) -> &'a [u8] {
+        match input {
+            BlobInput::Slice(bytes) => bytes,
+            BlobInput::Shared(bytes) => bytes,
+        }
     }
 
     #[inline]
@@ -216,6 +225,10 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
 
     fn extent(input: &T, weigh: impl FnOnce(&T) -> usize) -> Extent {
         Extent { len: u32::try_from(weigh(input)).unwrap_or(u32::MAX), shared: false }
+    }
+
+    fn input_ref(input: &T) -> &T {
+        input
     }
 
     #[inline]

@@ -9,6 +9,9 @@ use crate::op::{Op, Owner};
 use crate::run::{Scene, finish};
 use crate::spec::{Event, Fact, State, fits};
 
+/// Of which model, what was answered, and what is there at the end.
+type History = (&'static str, Vec<Event>, Vec<Fact>);
+
 /// A little program for two or three threads.
 #[derive(Clone, Debug)]
 #[must_use = "a model does nothing until it is checked"]
@@ -18,6 +21,8 @@ pub struct Model {
     least: u64,
     one_hash: bool,
     guarded: bool,
+    /// The bound on the number of entries, and how many may be evicted.
+    evicting: Option<(u64, usize)>,
     before: Vec<Op>,
     threads: Vec<Vec<Op>>,
 }
@@ -26,7 +31,16 @@ impl Model {
     /// A model with at most `bound` preemptions, which must have `least` executions at least.
     pub fn new(name: &'static str, bound: usize, least: u64) -> Self {
         let (before, threads) = (Vec::new(), Vec::new());
-        Self { name, bound, least, one_hash: false, guarded: false, before, threads }
+        Self {
+            name,
+            bound,
+            least,
+            one_hash: false,
+            guarded: false,
+            evicting: None,
+            before,
+            threads,
+        }
     }
 
     /// Gives all keys of all owners the same hash.
@@ -38,6 +52,13 @@ impl Model {
     /// Lets each thread hold one guard throughout, under which its operations issue no fences.
     pub fn guarded(mut self) -> Self {
         self.guarded = true;
+        self
+    }
+
+    /// Bounds the number of entries; what is evicted for that, at most so many, is deleted
+    /// though nobody asked for it.
+    pub fn evicting(mut self, max_entries: u64, most: usize) -> Self {
+        self.evicting = Some((max_entries, most));
         self
     }
 
@@ -66,8 +87,9 @@ impl Model {
 
     /// One execution. This thread only spawns and joins while the others run.
     fn execute(self: &Arc<Self>) {
-        let scene = Arc::new(Scene::new(self.one_hash, &self.owners()));
-        let mut state = State::default();
+        let max_entries = self.evicting.map(|(max, _)| max);
+        let scene = Arc::new(Scene::new(self.one_hash, max_entries, &self.owners()));
+        let mut state = State::evicting(self.evicting.map_or(0, |(_, most)| most));
         for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
             assert!(state.allows(event.fact), "alone, {event:?}");
         }
@@ -99,9 +121,9 @@ impl Model {
     fn judge(&self, state: &State, events: &mut Vec<Event>, last: &[Fact]) {
         std::thread_local! {
             /// Histories that fit; most executions repeat one of a few.
-            static KNOWN: RefCell<HashSet<(Vec<Event>, Vec<Fact>)>> = RefCell::default();
+            static KNOWN: RefCell<HashSet<History>> = RefCell::default();
         }
-        let history = (events.clone(), last.to_vec());
+        let history = (self.name, events.clone(), last.to_vec());
         if KNOWN.with_borrow(|known| known.contains(&history)) {
             return;
         }

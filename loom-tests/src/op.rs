@@ -106,6 +106,8 @@ pub enum Op {
     Advance(u64),
     /// Lets maintenance look through the table for what has expired.
     Sweep,
+    /// Lets maintenance look at events and at what the wheel has due, but not through the table.
+    Tend,
     /// Reclaims as long as anything is pending, a few steps at most.
     Reclaim,
 }
@@ -138,6 +140,7 @@ impl Op {
             | Self::DeleteAll(_)
             | Self::Advance(_)
             | Self::Sweep
+            | Self::Tend
             | Self::Reclaim => None,
         }
     }

@@ -102,9 +102,27 @@ pub struct State {
     values: BTreeMap<Name, (u32, Option<u64>)>,
     /// Loaders whose answer counts.
     leases: BTreeMap<Name, u32>,
+    /// Values that may still go by themselves.
+    evictions: usize,
 }
 
 impl State {
+    /// An empty cache that may evict so many values, whichever it wants and when.
+    pub fn evicting(most: usize) -> Self {
+        Self { evictions: most, ..Self::default() }
+    }
+
+    /// The state after each eviction that is allowed.
+    fn evicted(&self) -> impl Iterator<Item = Self> {
+        let names = self.values.keys().take_while(|_| self.evictions > 0);
+        names.map(|name| {
+            let mut state = self.clone();
+            state.values.remove(name);
+            state.evictions -= 1;
+            state
+        })
+    }
+
     /// The live value.
     fn value(&self, name: Name) -> Option<(u32, Option<u64>)> {
         let &(value, deadline) = self.values.get(&name)?;
@@ -199,9 +217,10 @@ impl State {
 /// Whether some order of `events` that keeps each thread's own, followed by `last`, is one that
 /// a sequential cache in `state` allows.
 pub fn fits(state: &State, events: &mut Vec<Event>, last: &[Fact]) -> bool {
+    let evicted = |events: &mut _| state.evicted().any(|state| fits(&state, events, last));
     if events.is_empty() {
         let mut state = state.clone();
-        return last.iter().all(|&fact| state.allows(fact));
+        return last.iter().all(|&fact| state.allows(fact)) || evicted(events);
     }
     for at in 0..events.len() {
         let event = events[at];
@@ -219,5 +238,5 @@ pub fn fits(state: &State, events: &mut Vec<Event>, last: &[Fact]) -> bool {
             }
         }
     }
-    false
+    evicted(events)
 }

@@ -16,7 +16,7 @@ use crate::clock::{Clock, MockClock, nanos};
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::options::check_ttl;
+use crate::expiry::ExpiryPolicy;
 use crate::policy::Eviction;
 use crate::table::{SLOTS, Table};
 use crate::value::Value;
@@ -91,7 +91,7 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     max_retired_bytes: Option<u64>,
     max_value_bytes: usize,
     expected_entries: Option<usize>,
-    default_ttl: Option<Duration>,
+    expiry: Option<ExpiryPolicy<V>>,
     max_entries: Option<u64>,
     on_full: OnFull,
     eviction: Eviction,
@@ -113,7 +113,7 @@ impl<V: Value> CacheBuilder<V> {
             max_retired_bytes: None,
             max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
             expected_entries: None,
-            default_ttl: None,
+            expiry: None,
             max_entries: None,
             on_full: OnFull::default(),
             eviction: Eviction::default(),
@@ -166,8 +166,17 @@ impl<V: Value, S> CacheBuilder<V, S> {
     }
 
     /// The TTL of entries that are stored without one; none by default.
-    pub fn default_ttl(mut self, ttl: Duration) -> Self {
-        self.default_ttl = Some(ttl);
+    ///
+    /// It is short for [`expiry`](Self::expiry) with [`ExpiryPolicy::ttl`]; of the two, what is
+    /// called last counts.
+    pub fn default_ttl(self, ttl: Duration) -> Self {
+        self.expiry(ExpiryPolicy::ttl(ttl))
+    }
+
+    /// How long entries live that are stored without a TTL of their own; until they are deleted
+    /// or evicted by default.
+    pub fn expiry(mut self, policy: ExpiryPolicy<V>) -> Self {
+        self.expiry = Some(policy);
         self
     }
 
@@ -253,7 +262,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
             max_retired_bytes: self.max_retired_bytes,
             max_value_bytes: self.max_value_bytes,
             expected_entries: self.expected_entries,
-            default_ttl: self.default_ttl,
+            expiry: self.expiry,
             max_entries: self.max_entries,
             on_full: self.on_full,
             eviction: self.eviction,
@@ -294,7 +303,9 @@ impl<V: Value, S> CacheBuilder<V, S> {
         if self.max_value_bytes > (u32::MAX - 1) as usize {
             return Err(Error::options("max_value_bytes must be less than 4 GiB"));
         }
-        let default_ttl = self.default_ttl.map(check_ttl).transpose()?;
+        if let Some(expiry) = &self.expiry {
+            expiry.check()?;
+        }
 
         let guess = (self.max_bytes / GUESSED_ENTRY_BYTES).min(MOST_GUESSED_LINES * ENTRIES_A_LINE);
         let guess = self.max_entries.map_or(guess, |most| most.min(guess));
@@ -314,7 +325,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let shards = shards.clamp(1, 1 << 12).next_power_of_two().min(table.buckets());
 
         let settings = Settings {
-            default_ttl,
+            expiry: self.expiry,
             max_value_bytes: self.max_value_bytes,
             max_retired_bytes: self
                 .max_retired_bytes
@@ -362,7 +373,7 @@ impl<V: Value, S> fmt::Debug for CacheBuilder<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheBuilder")
             .field("max_bytes", &self.max_bytes)
-            .field("default_ttl", &self.default_ttl)
+            .field("expiry", &self.expiry)
             .field("on_full", &self.on_full)
             .field("maintenance", &self.maintenance)
             .finish_non_exhaustive()

@@ -6,7 +6,6 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -17,10 +16,11 @@ use crate::cache::upkeep::{Events, Need, Room, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::ExpiryPolicy;
 use crate::item::Item;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::policy::{Eviction, Policy};
-use crate::reclaim::{Guard, RetiredBytes, Stash, pin};
+use crate::reclaim::{Guard, Retired, Stash, pin};
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::{AtomicU32, AtomicU64, AtomicUsize};
 use crate::sync::{Mutex, yield_now};
@@ -49,13 +49,14 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) maintenance: Maintenance,
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
-    retired: Arc<RetiredBytes>,
+    retired: Arc<Retired<Entry<V, Node>>>,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
 }
 
 pub(crate) struct Settings<V: Value> {
-    pub(crate) default_ttl: Option<Duration>,
+    /// For entries without a TTL of their own; `None`: they have none.
+    pub(crate) expiry: Option<ExpiryPolicy<V>>,
     pub(crate) max_value_bytes: usize,
     pub(crate) max_retired_bytes: u64,
     pub(crate) weigher: Option<Weigher<V>>,
@@ -191,7 +192,7 @@ impl<V: Value, S> Core<V, S> {
             maintenance: Maintenance::new(),
             #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
             driver: std::sync::OnceLock::new(),
-            retired: Arc::default(),
+            retired: Arc::new(Retired::new()),
         }
     }
 
@@ -407,7 +408,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// Bytes that were taken out and are not yet freed.
     pub(crate) fn retired_bytes(&self) -> u64 {
-        self.retired.get() + self.shards.iter().map(|shard| shard.stash.bytes()).sum::<u64>()
+        self.retired.bytes() + self.shards.iter().map(|shard| shard.stash.bytes()).sum::<u64>()
     }
 
     /// A copy of an entry for its reader to keep.
@@ -428,6 +429,7 @@ impl<V: Value, S> Core<V, S> {
             shard.stash.hand_over(&self.retired, &guard);
         }
         guard.flush();
+        self.retired.free_ready();
     }
 
     /// Before a write, without a guard: makes sure that what it retires stays within the bound.
@@ -437,21 +439,23 @@ impl<V: Value, S> Core<V, S> {
     /// `CapacityExceeded` where readers with old guards keep too much from being freed.
     #[inline]
     pub(crate) fn relieve(&self) -> Result<()> {
-        // What lies in the stashes is at most a quarter of the bound.
-        let limit = self.settings.max_retired_bytes / 4 * 3;
-        if self.retired.get() <= limit { Ok(()) } else { self.wait_for_readers(limit) }
+        // What lies in the stashes is at most a quarter of the bound, and the last quarter is for
+        // what writers that are under way evict and overwrite.
+        let limit = self.settings.max_retired_bytes / 2;
+        if self.retired.bytes() <= limit { Ok(()) } else { self.wait_for_readers(limit) }
     }
 
     #[cold]
     fn wait_for_readers(&self, limit: u64) -> Result<()> {
         // Each round can advance the epoch by one; three free what was retired before. More for
-        // readers that are just leaving, or that the system has put aside for a moment.
-        for _ in 0..64 {
+        // readers that are just leaving, and then some for those that the system has put aside.
+        const ROUNDS: u32 = 64;
+        for round in 0..ROUNDS {
             self.flush();
-            if self.retired.get() <= limit {
+            if self.retired.bytes() <= limit {
                 return Ok(());
             }
-            yield_now();
+            back_off(round);
         }
         Err(Error::held_up())
     }
@@ -482,6 +486,16 @@ impl<V: Value, S> Core<V, S> {
             Room::None => Err(Error::new(ErrorKind::CapacityExceeded)),
         }
     }
+}
+
+/// Lets others run; after some rounds for 200 us, as a thread that is not running may have to.
+fn back_off(round: u32) {
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    if round >= 32 {
+        return std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    let _ = round;
+    yield_now();
 }
 
 #[inline]

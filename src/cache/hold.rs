@@ -65,6 +65,9 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
                 }
                 return Err(error);
             }
+            if cfg!(bug = "room_is_ours") {
+                break;
+            }
         }
         self.entries = 1;
         Ok(())

@@ -134,7 +134,7 @@ impl<V: Value, S> Core<V, S> {
         show: impl FnOnce(&Draft<V, Node>) -> R,
     ) -> Result<(R, Option<Version>)> {
         self.check_open()?;
-        let times = options.times(self.settings.default_ttl, || self.now())?;
+        let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;
         let guard = pin();

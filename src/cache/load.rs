@@ -98,7 +98,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         // Before anything is loaded in vain.
-        options.times(self.core().settings.default_ttl, || 0)?;
+        self.core().check_options(&options)?;
         let key = key.as_ref();
         loop {
             match self.core().begin_load(&self.target(key)?)? {
@@ -160,7 +160,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         // Before anything is loaded in vain.
-        options.times(self.core().settings.default_ttl, || 0)?;
+        self.core().check_options(&options)?;
         let key = key.as_ref();
         loop {
             let begin = self.core().begin_load(&self.target(key)?)?;

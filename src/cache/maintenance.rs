@@ -151,14 +151,9 @@ impl Maintenance {
 
     /// As [`step`](Self::step); then looks after every shard, each with an equal part of what is
     /// left of the budget; then searches as many of the next buckets as there may be.
-    fn round<V: Value, S>(
-        &self,
-        core: &Core<V, S>,
-        budget: usize,
-        net: usize,
-        guard: &Guard,
-    ) -> Step {
-        let progress = self.step(core, budget, guard);
+    fn round<V: Value, S>(&self, core: &Core<V, S>, budget: usize, net: usize) -> Step {
+        // A guard for each piece: none is held for long.
+        let progress = self.step(core, budget, &pin());
         let mut step = Step { progress, is_behind: progress.pending, due: None };
         let shards = core.shards.len();
         let first = self.worker.try_lock().map_or(0, |mut worker| {
@@ -167,7 +162,7 @@ impl Maintenance {
         });
         for turn in 0..shards {
             let left = budget.saturating_sub(step.progress.examined) / (shards - turn);
-            let Some(tended) = core.tend((first + turn) % shards, left.max(1), guard) else {
+            let Some(tended) = core.tend((first + turn) % shards, left.max(1)) else {
                 continue;
             };
             step.progress.add(tended.progress);
@@ -176,7 +171,7 @@ impl Maintenance {
         }
         let left = budget.saturating_sub(step.progress.examined);
         if let Some(mut worker) = self.worker.try_lock() {
-            worker.search(core, left.min(net), &mut step.progress, guard);
+            worker.search(core, left.min(net), &mut step.progress, &pin());
         }
         step
     }
@@ -303,13 +298,10 @@ impl<V: Value, S> Core<V, S> {
         examined
     }
 
-    /// One bounded round of whatever there is to do, with a guard of its own: at most `budget`
+    /// One bounded round of whatever there is to do, without a guard of the caller's: at most `budget`
     /// handles and buckets, and of these at most `net` buckets that nothing points to.
     pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
-        let step = {
-            let guard = pin();
-            self.maintenance.round(self, budget, net, &guard)
-        };
+        let step = self.maintenance.round(self, budget, net);
         self.flush();
         step
     }

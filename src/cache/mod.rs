@@ -349,6 +349,12 @@ impl<V: Value, S> Cache<V, S> {
         self.core.maintain(budget, usize::MAX).progress
     }
 
+    /// Maintains without looking through the table, which would hide a missing event or handle.
+    #[cfg(scopecache_loom)]
+    pub fn tend(&self, budget: usize) -> Progress {
+        self.core.maintain(budget, 0).progress
+    }
+
     /// Returns the bound on the memory in use, in bytes.
     pub fn capacity_bytes(&self) -> u64 {
         self.core.budget.max()

@@ -137,11 +137,13 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.core().contains(&self.target(key.as_ref())?)
     }
 
-    /// Stores a value with the default TTL, whatever was there, and returns its version.
+    /// Stores a value, whatever was there, and returns its version. Its TTL is that of the cache's
+    /// [`ExpiryPolicy`](crate::ExpiryPolicy), if it has one.
     ///
     /// # Errors
     ///
-    /// `InvalidKey`, `ValueTooLarge`, `CapacityExceeded`, `Closed`; nothing was changed then.
+    /// `InvalidKey`, `ValueTooLarge`, `CapacityExceeded`, `Closed`, and `InvalidOptions` where the
+    /// function of the policy gives a TTL of zero; nothing was changed then.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl IntoValue<V>) -> Result<Version> {
         self.set_with(key, value, SetOptions::new())
     }
@@ -150,7 +152,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set), and `InvalidOptions`.
+    /// As for [`set`](Self::set), and `InvalidOptions` where the options contradict each other.
     pub fn set_with(
         &self,
         key: impl AsRef<[u8]>,
@@ -308,7 +310,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.core().get_many(&targets)
     }
 
-    /// Stores many values with the default TTL; returns their versions in order.
+    /// Stores many values as [`set`](Self::set) does; returns their versions in order.
     ///
     /// Each is stored atomically, not all at one moment.
     ///

@@ -33,14 +33,19 @@
 //! A setter inherits before its compare-exchange, so it may miss a mark that is set just then.
 //! It then announces its entry itself, and the entry gets a second handle. Or the mark that it
 //! inherits is older than what the wheel has: the handle that fires finds a tick that is over,
-//! and takes that one's place.
+//! and takes that one's place. That is in time for a deadline no earlier than that of the entry
+//! before; a setter that brings an earlier one announces it in any case, and a tick that is over
+//! does not count as a handle then ([`announce_over`](Core::announce_over)).
+//!
+//! A handle whose entry was replaced or taken out while it was looked at is kept, in the wheel
+//! for one tick more, in the queues for one more turn: what has come may rely on it.
 
 use crate::cache::core::{Core, Shard};
 use crate::cache::maintenance::Progress;
 use crate::clock::{NEVER, Nanos};
 use crate::directory::Node;
 use crate::policy::{Evicted, Policy, Residents};
-use crate::reclaim::Guard;
+use crate::reclaim::{Guard, pin};
 use crate::sync::Ring;
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::AtomicBool;
@@ -56,6 +61,8 @@ const FED_FROM: usize = 64;
 const FED_AT_ONCE: usize = 128;
 /// Handles that a setter which finds no room looks at in the wheel, at most.
 const ADVANCED_AT_ONCE: usize = 1024;
+/// Handles that are taken from a wheel before they are fired.
+const FIRED_AT_ONCE: usize = 64;
 /// How often a setter that finds no room asks all shards.
 const MOST_ROUNDS: usize = 64;
 /// Entries above this part of the bound are judged before room is made for them.
@@ -133,9 +140,12 @@ struct Turn<'g, V: Value, S> {
     guard: &'g Guard,
     freed_entries: u64,
     freed_bytes: u64,
+    /// Too much is retired for an eviction.
     held_up: bool,
-    /// Handles that the wheel is to get when it has been advanced.
-    arm: Vec<(u64, u64)>,
+    /// Enough is retired for what has expired to wait: it is counted until it is taken out.
+    must_wait: bool,
+    /// Handles that the wheel gave out as due, and their ticks.
+    due: Vec<(u64, u64)>,
 }
 
 type Found<'g, V> = (u64, Slot<'g, V, Node>, Seen<'g, V, Node>);
@@ -180,11 +190,20 @@ impl Upkeep {
             || self.policy.as_ref().is_some_and(|policy| policy.len() as u64 > limit)
     }
 
-    /// Checks wheel and queues, and that what they take is booked.
-    pub(crate) fn validate(&self) -> Result<(), String> {
-        self.wheel.validate().map_err(|fault| format!("wheel: {fault}"))?;
+    /// Whether a repair has still to look at some buckets.
+    pub(crate) fn is_repairing(&self) -> bool {
+        self.repair > 0
+    }
+
+    /// Checks wheel and queues, and that what they take is booked; shows every handle of the
+    /// wheel with its tick, and those of the queues without.
+    pub(crate) fn validate(&self, mut each: impl FnMut(u64, Option<u64>)) -> Result<(), String> {
+        self.wheel
+            .validate_each(|handle, tick| each(handle, Some(tick)))
+            .map_err(|fault| format!("wheel: {fault}"))?;
         if let Some(policy) = &self.policy {
             policy.validate().map_err(|fault| format!("eviction: {fault}"))?;
+            policy.handles().for_each(|handle| each(handle, None));
         }
         if self.booked < self.bytes() {
             return Err(format!("{} bytes booked of {}", self.booked, self.bytes()));
@@ -217,6 +236,25 @@ impl<V: Value, S> Core<V, S> {
         }
     }
 
+    /// As [`announce`](Self::announce), of an entry that took the place and the track of `old`.
+    #[inline]
+    pub(crate) fn announce_over(
+        &self,
+        hash: u64,
+        entry: Seen<'_, V, Node>,
+        track: Track,
+        old: Seen<'_, V, Node>,
+    ) {
+        // Should the wheel have armed `old` anew after we inherited, it did so for the deadline of
+        // `old`, which is too late for an earlier one.
+        let earlier = entry.deadline() < old.deadline() && cfg!(not(bug = "trust_old_deadline"));
+        if earlier && track.armed != 0 && entry.flight().is_none() {
+            self.push_event(hash, entry.guard());
+        } else {
+            self.announce(hash, entry, track);
+        }
+    }
+
     fn push_event(&self, hash: u64, guard: &Guard) {
         let shard = self.shard(hash);
         let events = &self.shards[shard].events;
@@ -234,14 +272,15 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// One bounded turn at a shard's upkeep; `None` while somebody else is at it.
-    pub(crate) fn tend(&self, shard: usize, budget: usize, guard: &Guard) -> Option<Tended> {
+    pub(crate) fn tend(&self, shard: usize, budget: usize) -> Option<Tended> {
         let share = &self.shards[shard];
         // Relaxed: a figure.
         if share.armed.load(Ordering::Relaxed) == 0 && !share.events.is_pending() {
             return Some(Tended::default());
         }
         let mut upkeep = share.upkeep.try_lock()?;
-        Some(Turn::new(self, shard, guard).tend(&mut upkeep, budget))
+        let guard = pin();
+        Some(Turn::new(self, shard, &guard).tend(&mut upkeep, budget))
     }
 
     /// Makes room for what a setter of `hash` lacks, by what the cache can spare.
@@ -335,7 +374,8 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             freed_entries: 0,
             freed_bytes: 0,
             held_up: false,
-            arm: Vec::new(),
+            must_wait: false,
+            due: Vec::new(),
         }
     }
 
@@ -352,12 +392,13 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         self.repair(upkeep, &mut left);
         self.compact(upkeep, &mut left);
         self.settle(upkeep);
-        let is_behind = !advanced || upkeep.repair > 0 || upkeep.compaction.is_some();
+        let unfinished = upkeep.repair > 0 || upkeep.compaction.is_some();
+        let is_behind = !self.must_wait && (!advanced || unfinished);
         Tended {
             progress: Progress {
                 examined: budget - left,
                 freed_entries: self.freed_entries,
-                pending: is_behind || self.share().events.is_pending(),
+                pending: !advanced || unfinished || self.share().events.is_pending(),
             },
             is_behind,
             due: upkeep.wheel.next_due().map(|tick| tick.saturating_mul(self.core.settings.tick)),
@@ -413,13 +454,16 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             return;
         }
         let Some(old) = entry.track() else { return };
-        if !self.core.concerns_upkeep(entry.deadline(), old) {
+        // A handle whose tick is over has fired: what was inherited too late does not count.
+        let is_over = old.armed <= upkeep.wheel.reached() && cfg!(not(bug = "trust_old_tick"));
+        let known = Track { armed: if is_over { 0 } else { old.armed }, ..old };
+        if !self.core.concerns_upkeep(entry.deadline(), known) {
             return;
         }
         let mut new = Track { queued: upkeep.policy.is_some(), ..old };
         if entry.deadline() != NEVER {
             let tick = self.core.tick_after(entry.deadline());
-            if new.armed == 0 || tick < new.armed {
+            if known.armed == 0 || tick < known.armed {
                 new.armed = tick;
             }
         }
@@ -445,45 +489,89 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
         let now = self.core.now();
         let tick = now / self.core.settings.tick;
-        let done = upkeep.wheel.advance(tick, left, |hash, tick| self.fire(hash, tick, now));
-        for (hash, tick) in self.arm.drain(..) {
-            upkeep.wheel.insert(hash, tick);
+        loop {
+            let mut budget = FIRED_AT_ONCE.min(*left);
+            *left -= budget;
+            let done = upkeep.wheel.advance(tick, &mut budget, |hash, tick| {
+                self.due.push((hash, tick));
+                None
+            });
+            *left += budget;
+            self.fire_due(upkeep, now);
+            if done || *left == 0 || self.must_wait {
+                return done && !self.must_wait;
+            }
         }
-        done
     }
 
-    /// Takes out the entry of a handle that is due, or says when to look again.
-    fn fire(&mut self, hash: u64, fired: u64, now: Nanos) -> Option<u64> {
-        let mut again = None;
-        for (slot, entry) in self.core.table.probe(hash, self.guard) {
-            let over = match entry.state() {
-                State::Pending => false,
-                State::Killed => true,
-                State::Live => entry.owner().is_dead() || entry.is_expired(|| now),
-            };
-            if over {
-                self.take_out(hash, &slot, entry);
-                continue;
-            }
-            // An earlier handle than the one that it remembers has been and gone; a later one
-            // is not needed.
-            let Some(old) = entry.track() else { continue };
-            if old.armed == 0 || old.armed > fired {
-                continue;
-            }
-            let armed = match entry.deadline() {
-                NEVER => 0,
-                deadline => self.core.tick_after(deadline).max(fired + 1),
-            };
-            if entry.set_track(old, Track { armed, ..old }) && armed != 0 {
-                // Two entries with one tag are rare.
-                match again {
-                    None => again = Some(armed),
-                    Some(_) => self.arm.push((hash, armed)),
-                }
+    /// Fires the handles that are due. All of them miss the processor's caches, so those misses
+    /// are made to overlap.
+    fn fire_due(&mut self, upkeep: &mut Upkeep, now: Nanos) {
+        let mut due = std::mem::take(&mut self.due);
+        for &(hash, _) in &due {
+            self.core.table.prefetch_bucket(hash);
+        }
+        for &(hash, _) in &due {
+            self.core.table.prefetch_entries(hash, self.guard);
+        }
+        for (hash, tick) in due.drain(..) {
+            // Beyond that, what has expired waits for readers like everything else.
+            self.must_wait |= self.core.retired_bytes() > self.core.settings.max_retired_bytes / 2;
+            if self.must_wait {
+                upkeep.wheel.insert(hash, tick);
+            } else {
+                self.fire(upkeep, hash, tick, now);
             }
         }
-        again
+        self.due = due;
+    }
+
+    /// Takes out the entry of a handle that is due, or arms it again.
+    fn fire(&mut self, upkeep: &mut Upkeep, hash: u64, fired: u64, now: Nanos) {
+        for (slot, entry) in self.core.table.probe(hash, self.guard) {
+            if let Some(tick) = self.fire_at(hash, &slot, entry, fired, now) {
+                upkeep.wheel.insert(hash, tick);
+            }
+        }
+    }
+
+    /// As [`fire`](Self::fire), for one of the entries that the handle leads to; answers at which
+    /// tick to look again, if at all.
+    fn fire_at(
+        &mut self,
+        hash: u64,
+        slot: &Slot<'g, V, Node>,
+        entry: Seen<'g, V, Node>,
+        fired: u64,
+        now: Nanos,
+    ) -> Option<u64> {
+        // The entry was just taken out or replaced. What took its place may rely on this handle.
+        let changed = (!cfg!(bug = "drop_fired_handle")).then_some(fired + 1);
+        let over = match entry.state() {
+            State::Pending => false,
+            State::Killed => true,
+            State::Live => {
+                let expired = entry.is_expired(|| now) || cfg!(bug = "fire_unexpired");
+                expired || entry.owner().is_dead()
+            }
+        };
+        if over {
+            return if self.take_out(hash, slot, entry) { None } else { changed };
+        }
+        let Some(old) = entry.track() else { return changed };
+        // An earlier handle than the one that it remembers has been and gone; a later one is not
+        // needed.
+        if old.armed == 0 || old.armed > fired {
+            return None;
+        }
+        let armed = match entry.deadline() {
+            NEVER => 0,
+            deadline => self.core.tick_after(deadline).max(fired + 1),
+        };
+        if !entry.set_track(old, Track { armed, ..old }) {
+            return changed;
+        }
+        (armed != 0).then_some(armed)
     }
 
     /// After an event was lost: looks at all entries of the shard, some buckets at a time.
@@ -630,6 +718,9 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn take_out(&mut self, hash: u64, slot: &Slot<'g, V, Node>, entry: Seen<'g, V, Node>) -> bool {
         let bytes = entry.bytes();
         let won = self.core.unlink(hash, slot, entry);
+        if cfg!(bug = "evict_what_is_gone") && !won {
+            self.core.took_out(hash, entry);
+        }
         if won {
             self.freed_entries += 1;
             self.freed_bytes += bytes;
@@ -646,7 +737,10 @@ impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
             .table
             .probe(hash, self.guard)
             .find(|(_, entry)| {
-                entry.state() != State::Killed && entry.track().is_some_and(|track| track.queued)
+                // Retired just now: what took its place may have inherited the handle.
+                let is_retired = cfg!(not(bug = "drop_queued_handle"));
+                entry.state() != State::Killed
+                    && entry.track().map_or(is_retired, |track| track.queued)
             })
             .map(|(slot, entry)| (hash, slot, entry))
     }
@@ -664,7 +758,7 @@ impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
     }
 
     fn is_evictable(&self, (_, _, entry): &Found<'g, V>) -> bool {
-        entry.state() == State::Live && entry.flight().is_none()
+        entry.state() == State::Live && entry.flight().is_none() && entry.track().is_some()
     }
 
     fn evict(&mut self, (hash, slot, entry): Found<'g, V>) -> bool {

@@ -1,10 +1,11 @@
 //! A walk over everything that checks every invariant: for tests, fuzzing and models.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasher;
 
 use crate::cache::core::Core;
+use crate::clock::NEVER;
 use crate::directory::{Node, NodeRef};
 use crate::namespace::key_hash;
 use crate::reclaim::{Guard, pin};
@@ -36,6 +37,14 @@ impl std::error::Error for Violations {}
 struct Holding {
     entries: u64,
     bytes: u64,
+}
+
+/// The handles of all shards, as [`Table::handle_for`](crate::table::Table::handle_for) has them.
+#[derive(Default)]
+struct Known {
+    queued: HashSet<u64>,
+    /// With the first tick at which one fires.
+    armed: HashMap<u64, u64>,
 }
 
 impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
@@ -88,14 +97,26 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             }
         }
         let mut settled = true;
+        let mut known = Known::default();
         for (number, shard) in self.shards.iter().enumerate() {
-            settled &= !shard.events.is_pending();
-            if let Err(fault) = shard.upkeep.lock().validate() {
+            let upkeep = shard.upkeep.lock();
+            settled &= !shard.events.is_pending() && !upkeep.is_repairing();
+            let valid = upkeep.validate(|handle, tick| {
+                let handle = self.table.handle_for(handle);
+                match tick {
+                    Some(tick) => {
+                        let first = known.armed.entry(handle).or_insert(tick);
+                        *first = tick.min(*first);
+                    }
+                    None => _ = known.queued.insert(handle),
+                }
+            });
+            if let Err(fault) = valid {
                 broken.push(format!("shard {number}: {fault}"));
             }
         }
         if settled {
-            self.check_tracks(&guard, &mut broken);
+            self.check_tracks(&known, &guard, &mut broken);
         }
         if let Some(budget) = &self.entries_budget
             && budget.used() != entries
@@ -112,10 +133,11 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         if broken.is_empty() { Ok(()) } else { Err(Violations(broken)) }
     }
 
-    /// Where no event is on its way, the upkeep knows of every entry.
-    fn check_tracks(&self, guard: &Guard, broken: &mut Vec<String>) {
+    /// Where no event is on its way, the upkeep knows of every entry: there is a handle in the
+    /// queues, and one in the wheel that fires no later than the entry expires.
+    fn check_tracks(&self, known: &Known, guard: &Guard, broken: &mut Vec<String>) {
         for bucket in 0..self.table.buckets() {
-            for (_, entry) in self.table.bucket_entries(bucket, guard) {
+            for (slot, entry) in self.table.bucket_entries(bucket, guard) {
                 if entry.state() != State::Live
                     || entry.flight().is_some()
                     || entry.owner().is_dead()
@@ -128,6 +150,17 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
                 };
                 if self.concerns_upkeep(entry.deadline(), track) {
                     broken.push(format!("bucket {bucket}: an entry unknown to upkeep: {track:?}"));
+                }
+                let handle = self.table.handle_of(bucket, &slot);
+                if track.queued && !known.queued.contains(&handle) {
+                    broken.push(format!("bucket {bucket}: an entry that left the queues"));
+                }
+                let first = known.armed.get(&handle).copied();
+                let due = self.tick_after(entry.deadline());
+                if entry.deadline() != NEVER && first.is_none_or(|first| first > due) {
+                    broken.push(format!(
+                        "bucket {bucket}: an entry due at tick {due}, the wheel has {first:?}, {track:?}"
+                    ));
                 }
             }
         }

@@ -7,8 +7,9 @@ use crate::cache::writer::{Inserted, Intent, Over, Writer};
 use crate::clock::{NEVER, Nanos, deadline, nanos};
 use crate::directory::Node;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::mix;
 use crate::item::Version;
-use crate::options::{Condition, SetOptions, Times, check_ttl};
+use crate::options::{Condition, SetOptions, Span, Times, check_ttl};
 use crate::reclaim::{Guard, pin};
 use crate::table::{Draft, Header, Seen, Sliding, Slot};
 use crate::value::{Extent, IntoValue, Value};
@@ -23,7 +24,7 @@ impl<V: Value, S> Core<V, S> {
         options: &SetOptions,
     ) -> Result<Option<Version>> {
         self.check_open()?;
-        let times = options.times(self.settings.default_ttl, || self.now())?;
+        let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;
         let guard = pin();
@@ -75,6 +76,7 @@ impl<V: Value, S> Core<V, S> {
             let stored: Result<_> = change(old.value()).with_input(|input| {
                 let extent = self.extent(&input)?;
                 let times = Times {
+                    version: Version::next(),
                     created: self.now(),
                     deadline: old.deadline(),
                     sliding: old.sliding(),
@@ -145,6 +147,34 @@ impl<V: Value, S> Core<V, S> {
         Ok(writer.replace_visible(draft, slot, old, guard)?.is_ok())
     }
 
+    /// Fails where the options alone make no sense, before there is a value.
+    pub(super) fn check_options(&self, options: &SetOptions) -> Result<()> {
+        // What a function would answer is not known yet: any TTL stands for it.
+        let any = Span { ttl: Duration::MAX, max_lifetime: None };
+        options.span(|| Ok(self.settings.expiry.as_ref().map(|_| any))).map(drop)
+    }
+
+    /// The times of an entry that is written now. Asks the expiry policy, whose function may take
+    /// its time, panic, or call the cache: to be called without a guard.
+    pub(super) fn times(
+        &self,
+        target: &Target<'_>,
+        input: &V::Input<'_>,
+        options: &SetOptions,
+    ) -> Result<Times> {
+        let version = Version::next();
+        let span = options.span(|| {
+            let Some(policy) = &self.settings.expiry else { return Ok(None) };
+            policy.span(
+                |function| function(target.namespace(), target.key, V::input_ref(input)),
+                || mix(target.hash, version),
+            )
+        })?;
+        let created = self.now();
+        let (deadline, sliding) = span.map_or((NEVER, None), |span| span.end(created));
+        Ok(Times { version, created, deadline, sliding, keep_ttl: options.keeps_ttl() })
+    }
+
     pub(super) fn extent(&self, input: &V::Input<'_>) -> Result<Extent> {
         let extent = V::extent(input, |value| {
             self.settings.weigher.as_ref().map_or(0, |weigher| weigher(value))
@@ -170,7 +200,7 @@ impl<V: Value, S> Core<V, S> {
             created: times.created,
             deadline: times.deadline,
             sliding: times.sliding,
-            version: Version::next(),
+            version: times.version,
         };
         let bytes = Draft::<V, Node>::bytes_of(&header, extent);
         if bytes > self.budget.max() {

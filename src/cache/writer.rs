@@ -178,7 +178,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                 if !heritage.indexed {
                     self.linked(entry);
                 }
-                self.core.announce(self.target.hash, entry, heritage.track);
+                if cfg!(not(bug = "no_announce_over")) {
+                    self.core.announce_over(self.target.hash, entry, heritage.track, old);
+                }
                 Ok(Ok(entry))
             }
         }
@@ -351,7 +353,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         if !heritage.indexed {
             self.linked(entry);
         }
-        core.announce(hash, entry, heritage.track);
+        if same {
+            core.announce_over(hash, entry, heritage.track, found);
+        } else {
+            core.announce(hash, entry, heritage.track);
+        }
         Ok(entry)
     }
 

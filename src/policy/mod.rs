@@ -306,6 +306,11 @@ impl Policy {
         self.sized_for = self.len().max(LEAST_ENTRIES);
     }
 
+    /// The handles in the queues.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = u64> {
+        self.small.hashes().into_iter().chain(self.main.hashes())
+    }
+
     /// Checks the invariants at the head of this file, but for those of `share`.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.small.validate().map_err(|fault| format!("small queue: {fault}"))?;

@@ -160,7 +160,6 @@ impl Queue {
     }
 
     /// The hashes from front to back.
-    #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
     pub(super) fn hashes(&self) -> Vec<u64> {
         let handles = self.blocks.iter().flat_map(|block| block.handles());
         handles.map(|handle| handle.hash).collect()

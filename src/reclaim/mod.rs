@@ -29,4 +29,4 @@ pub use self::checked::{Guard, quiesce};
 pub use self::epoch::Guard;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 pub(crate) use self::epoch::pin;
-pub(crate) use self::stash::{Retire, RetiredBytes, Stash};
+pub(crate) use self::stash::{Retire, Retired, Stash};

@@ -4,10 +4,15 @@
 //!  push  ──►  head ─► object ─► object ─► ..        (a stack; linked through the objects)
 //!                       │ past `batch_bytes`, or when anybody asks
 //!                       ▼
-//!             one deferred closure frees the whole list
+//!             one deferred closure puts the whole list among what is ready
+//!                       │ when somebody hands over, or maintains
+//!                       ▼
+//!                    freed
 //! ```
 //!
-//! Handing a batch over later than its objects were unlinked only delays their freeing.
+//! Handing a batch over later than its objects were unlinked only delays their freeing. The
+//! closures of crossbeam-epoch run on any thread that takes a guard, readers included: so they
+//! free nothing themselves, or one get in a thousand would free hundreds of entries.
 
 use std::ptr;
 use std::sync::Arc;
@@ -30,11 +35,27 @@ pub(crate) unsafe trait Retire: Sized {
     unsafe fn free(object: *mut Self);
 }
 
-/// Bytes of one cache that were handed to the epochs and are not yet freed.
+/// What one cache has handed to the epochs and is not yet freed.
 ///
 /// It outlives the cache where a batch does.
-#[derive(Default)]
-pub(crate) struct RetiredBytes(AtomicU64);
+pub(crate) struct Retired<T: Retire> {
+    bytes: AtomicU64,
+    /// A stack of batches that no guard keeps any more.
+    ready: AtomicPtr<Batch<T>>,
+}
+
+/// Objects that were handed over together.
+struct Batch<T> {
+    list: *mut T,
+    bytes: u64,
+    next: *mut Self,
+}
+
+// SAFETY: batches and what they hold are reached by whoever takes the stack, alone; objects may
+// be freed on any thread, as `Retire` says.
+unsafe impl<T: Retire> Send for Retired<T> {}
+// SAFETY: as above.
+unsafe impl<T: Retire> Sync for Retired<T> {}
 
 pub(crate) struct Stash<T: Retire> {
     head: AtomicPtr<T>,
@@ -47,10 +68,57 @@ pub(crate) struct Stash<T: Retire> {
     batch_bytes: u64,
 }
 
-impl RetiredBytes {
-    pub(crate) fn get(&self) -> u64 {
+impl<T: Retire> Retired<T> {
+    pub(crate) fn new() -> Self {
+        Self { bytes: AtomicU64::new(0), ready: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
         // Relaxed: a figure to compare with a bound; it orders nothing.
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frees what no guard keeps any more.
+    pub(crate) fn free_ready(&self) {
+        // Relaxed: most of the time there is nothing; the swap looks again.
+        if self.ready.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        // Acquire: pairs with the Release in `make_ready`.
+        let mut batch = self.ready.swap(ptr::null_mut(), Ordering::Acquire);
+        while !batch.is_null() {
+            // SAFETY: made by `Box::into_raw` in `hand_over`; the swap made the stack ours.
+            let Batch { list, bytes, next } = *unsafe { Box::from_raw(batch) };
+            // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
+            unsafe { free_list(list) };
+            // Relaxed: a figure.
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            batch = next;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// No guard keeps the batch any more; it is made ready once.
+    unsafe fn make_ready(&self, batch: *mut Batch<T>) {
+        // Relaxed: the compare-exchange verifies it.
+        let mut head = self.ready.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the batch is the caller's until the compare-exchange.
+            unsafe { (*batch).next = head };
+            // Release: publishes the batch; pairs with the Acquire in `free_ready`. Relaxed
+            // failure: nothing is read through `now`.
+            match self.ready.compare_exchange(head, batch, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+}
+
+impl<T: Retire> Drop for Retired<T> {
+    fn drop(&mut self) {
+        self.free_ready();
     }
 }
 
@@ -73,7 +141,7 @@ impl<T: Retire> Stash<T> {
     /// The object was unlinked, by the caller alone, from everything that a guard taken later
     /// could start from, and comes from where [`Retire::free`] expects it.
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-    pub(crate) unsafe fn push(&self, object: *mut T, retired: &Arc<RetiredBytes>, guard: &Guard) {
+    pub(crate) unsafe fn push(&self, object: *mut T, retired: &Arc<Retired<T>>, guard: &Guard) {
         // SAFETY: retired by the caller alone, and not freed before it is handed over.
         let (link, bytes) = unsafe { ((*object).link(), (*object).bytes()) };
         // Relaxed: counted before it is linked in, so that `hand_over` never subtracts more
@@ -97,19 +165,33 @@ impl<T: Retire> Stash<T> {
     }
 
     /// In models every object is retired by itself, so that each access is checked against the
-    /// moment of its own unlinking.
+    /// moment of its own unlinking. Its link is used from then on, as on the real stack, and
+    /// nobody else may write to it.
     ///
     /// # Safety
     ///
     /// As for the real one.
     #[cfg(any(scopecache_loom, scopecache_shuttle))]
-    pub(crate) unsafe fn push(&self, object: *mut T, _: &Arc<RetiredBytes>, guard: &Guard) {
+    pub(crate) unsafe fn push(&self, object: *mut T, _: &Arc<Retired<T>>, guard: &Guard) {
+        // SAFETY: retired by the caller alone, and not freed before the guard is gone.
+        // Relaxed: as in the real one; a swap, since loom lets a compare-exchange overlook a
+        // plain store.
+        unsafe { (*object).link() }.swap(ptr::null_mut(), Ordering::Relaxed);
+        let free = move || {
+            // SAFETY: freed here, once.
+            // Relaxed: at the end of an execution.
+            let link = unsafe { (*object).link() }.load(Ordering::Relaxed);
+            assert!(link.is_null(), "the link of what was retired was written to");
+            // SAFETY: passed on to the caller.
+            unsafe { T::free(object) };
+        };
         // SAFETY: passed on to the caller.
-        unsafe { guard.defer(object.cast_const().cast(), move || T::free(object)) };
+        unsafe { guard.defer(object.cast_const().cast(), free) };
     }
 
-    /// Hands everything here to the epochs.
-    pub(crate) fn hand_over(&self, retired: &Arc<RetiredBytes>, guard: &Guard) {
+    /// Hands everything here to the epochs, and frees what was handed over long enough ago.
+    pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
+        retired.free_ready();
         // Acquire: pairs with the Release in `push`.
         let list = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         if list.is_null() {
@@ -126,18 +208,15 @@ impl<T: Retire> Stash<T> {
         }
         // Relaxed: figures. First added there, then subtracted here: the sum of both is never
         // less than what is held.
-        retired.0.fetch_add(bytes, Ordering::Relaxed);
+        retired.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         let retired = Arc::clone(retired);
-        let free = move || {
-            // SAFETY: the list is ours, and the epochs say that nobody reads it any more.
-            unsafe { free_list(list) };
-            // Relaxed: a figure.
-            retired.0.fetch_sub(bytes, Ordering::Relaxed);
-        };
+        let batch = Box::into_raw(Box::new(Batch { list, bytes, next: ptr::null_mut() }));
+        // SAFETY: what the epochs run is run once, when no guard keeps the batch any more.
+        let ready = move || unsafe { retired.make_ready(batch) };
         // SAFETY: every object was unlinked before it was pushed, hence before this moment, and
-        // `Retire::free` may run on any thread.
-        unsafe { guard.defer(list.cast_const().cast(), free) };
+        // making it ready may happen on any thread.
+        unsafe { guard.defer(list.cast_const().cast(), ready) };
         guard.flush();
     }
 }

@@ -323,6 +323,14 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// Changes what maintenance remembers; `false` where that has changed, or the entry was
     /// retired: then `link` is no longer ours.
     pub(crate) fn set_track(&self, old: Track, new: Track) -> bool {
+        if cfg!(bug = "track_by_store") {
+            let same = self.track() == Some(old);
+            if same {
+                // Relaxed: a planted bug.
+                self.header().link.store(new.to_word(), Ordering::Relaxed);
+            }
+            return same;
+        }
         // Relaxed: as in `track`. A read-modify-write, so that it never hits a link: a retired
         // entry's link has no mark, and never gets one again.
         self.header()

@@ -137,6 +137,11 @@ impl<V: Value, O: Owner> Table<V, O> {
         u64::from(slot.tag()) << TAG_SHIFT | bucket as u64
     }
 
+    /// The one handle of all that lead to the same bucket and tag.
+    pub(crate) fn handle_for(&self, hash: u64) -> u64 {
+        u64::from(tag(hash)) << TAG_SHIFT | self.bucket(hash) as u64
+    }
+
     /// Starts to fetch the hash's bucket into the cache.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, hash: u64) {

@@ -154,6 +154,12 @@ impl Wheel {
         self.len
     }
 
+    /// The tick that was reached: who was armed for it, or for one before, has fired or is just
+    /// about to.
+    pub(crate) fn reached(&self) -> u64 {
+        self.at
+    }
+
     /// Bytes allocated; zero when the advance or the walk that emptied the wheel has ended.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -340,10 +346,17 @@ impl Wheel {
     /// # Errors
     ///
     /// Tells the first that is broken.
+    #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
     pub(crate) fn validate(&self) -> Result<(), String> {
+        self.validate_each(|_, _| ())
+    }
+
+    /// As [`validate`](Self::validate), and shows every handle and its tick.
+    pub(crate) fn validate_each(&self, mut each: impl FnMut(u64, u64)) -> Result<(), String> {
         let (mut len, mut bytes, mut misplaced) = (0, 0, None);
         let mut check = |what: &str, handle: u64, tick: u64, in_place: bool| {
             len += 1;
+            each(handle, tick);
             if !in_place {
                 misplaced = Some(format!("{what}: handle {handle} of tick {tick} is misplaced"));
             }

@@ -104,11 +104,6 @@ impl Common {
         Ok(known.iter().copied().filter(|name| peers.iter().any(|peer| peer == name)).collect())
     }
 
-    /// Whether the user named this peer.
-    pub(crate) fn names(&self, peer: &str) -> bool {
-        self.peers.as_ref().is_some_and(|peers| peers.iter().any(|name| name == peer))
-    }
-
     /// The seeds of the samples.
     pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
         self.seed..self.seed.saturating_add(self.samples)
