@@ -489,7 +489,7 @@ impl<V: Value, S> Core<V, S> {
 }
 
 /// Lets others run; after some rounds for 200 us, as a thread that is not running may have to.
-fn back_off(round: u32) {
+pub(super) fn back_off(round: u32) {
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     if round >= 32 {
         return std::thread::sleep(std::time::Duration::from_micros(200));

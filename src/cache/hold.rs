@@ -33,7 +33,8 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
             return Ok(());
         };
         while !self.account.try_reserve(missing) {
-            let short = self.account.missing(missing);
+            // At least one: others may have made room just now, and take it again.
+            let short = self.account.missing(missing).max(1);
             if let Err(error) = self.core.make_room(self.hash, Need::Bytes(short), self.guard) {
                 // The credits of other shards are the last resort: who takes them away from
                 // those that will want them next makes both slower.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cache::core::{Core, Sight, Target};
+use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
 use crate::cache::writer::{Inserted, Intent, Over, Writer};
 use crate::clock::{NEVER, Nanos, deadline, nanos};
 use crate::directory::Node;
@@ -203,7 +203,8 @@ impl<V: Value, S> Core<V, S> {
             version: times.version,
         };
         let bytes = Draft::<V, Node>::bytes_of(&header, extent);
-        if bytes > self.budget.max() {
+        // With what belongs to it: nothing is to be evicted for what cannot fit.
+        if bytes.saturating_add(INSERT_BYTES) > self.budget.max() {
             return Err(Error::with_detail(
                 ErrorKind::CapacityExceeded,
                 "the entry alone is larger than max_bytes",

@@ -1,0 +1,490 @@
+//! What whoever holds the lock of a shard's upkeep does.
+
+use super::{Compaction, FED_AT_ONCE, Need, Tended, Upkeep};
+use crate::cache::core::{Core, Shard};
+use crate::cache::maintenance::Progress;
+use crate::clock::{NEVER, Nanos};
+use crate::directory::Node;
+use crate::policy::{Evicted, Policy, Residents};
+use crate::reclaim::Guard;
+use crate::sync::atomic::Ordering;
+use crate::table::{Owner, Seen, Slot, State, Track};
+use crate::value::Value;
+use crate::wheel;
+
+/// Handles that a setter which finds no room looks at in the wheel, at most.
+const ADVANCED_AT_ONCE: usize = 1024;
+/// Wheel and queues never evict for more than this part of the bound at a time.
+const UPKEEP_PART: u64 = 16;
+/// Handles that are taken from a wheel before they are fired.
+const FIRED_AT_ONCE: usize = 64;
+/// Entries that a setter evicts at most before it tries again.
+const EVICTED_AT_ONCE: u64 = 64;
+/// Buckets that are searched for something to evict where the queues know nothing.
+const SEARCHED_AT_ONCE: usize = 64;
+
+/// Somebody's turn at a shard.
+pub(super) struct Turn<'g, V: Value, S> {
+    core: &'g Core<V, S>,
+    shard: usize,
+    guard: &'g Guard,
+    pub(super) freed_entries: u64,
+    freed_bytes: u64,
+    /// Too much is retired for an eviction.
+    pub(super) held_up: bool,
+    /// It may evict so that wheel and queues have memory. Not on behalf of a setter that has just
+    /// published: what it stored might go before it could be seen.
+    pub(super) may_evict: bool,
+    /// The budget had no room for another handle.
+    starved: bool,
+    /// Enough is retired for what has expired to wait: it is counted until it is taken out.
+    must_wait: bool,
+    /// Handles that the wheel gave out as due, and their ticks.
+    due: Vec<(u64, u64)>,
+}
+
+type Found<'g, V> = (u64, Slot<'g, V, Node>, Seen<'g, V, Node>);
+
+impl<'g, V: Value, S> Turn<'g, V, S> {
+    pub(super) fn new(core: &'g Core<V, S>, shard: usize, guard: &'g Guard) -> Self {
+        Self {
+            core,
+            shard,
+            guard,
+            freed_entries: 0,
+            freed_bytes: 0,
+            held_up: false,
+            may_evict: true,
+            starved: false,
+            must_wait: false,
+            due: Vec::new(),
+        }
+    }
+
+    fn share(&self) -> &'g Shard<V> {
+        &self.core.shards[self.shard]
+    }
+
+    /// Feeds, frees what has expired, repairs, and drops stale handles, as far as the budget of
+    /// handles and buckets goes.
+    pub(super) fn tend(&mut self, upkeep: &mut Upkeep, budget: usize) -> Tended {
+        let mut left = budget;
+        self.feed(upkeep, &mut left);
+        let advanced = self.advance(upkeep, &mut left);
+        self.repair(upkeep, &mut left);
+        self.compact(upkeep, &mut left);
+        self.settle(upkeep);
+        let unfinished = upkeep.repair > 0 || upkeep.compaction.is_some();
+        let is_behind = !self.must_wait && (!advanced || unfinished);
+        Tended {
+            progress: Progress {
+                examined: budget - left,
+                freed_entries: self.freed_entries,
+                // What waits for memory cannot be done at once.
+                pending: !advanced
+                    || upkeep.compaction.is_some()
+                    || !self.starved && (upkeep.repair > 0 || self.share().events.is_pending()),
+            },
+            is_behind,
+            due: upkeep.wheel.next_due().map(|tick| tick.saturating_mul(self.core.settings.tick)),
+        }
+    }
+
+    /// Looks at the entries of the events in the ring.
+    pub(super) fn feed(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
+        while *left > 0 && self.reserve(upkeep) {
+            let Some(hash) = self.share().events.ring.pop() else { return };
+            *left -= 1;
+            for (_, entry) in self.core.table.probe(hash, self.guard) {
+                self.take_in(upkeep, hash, entry);
+            }
+        }
+    }
+
+    /// Makes sure that what the next event adds is booked; `false` where the budget is full.
+    fn reserve(&mut self, upkeep: &mut Upkeep) -> bool {
+        let queues = if upkeep.policy.is_some() { Policy::CALL_BYTES } else { 0 };
+        let growth = wheel::MOST_GROWTH_BYTES as u64 + queues;
+        let booked = upkeep.bytes() + growth <= upkeep.booked || self.book(upkeep, growth);
+        self.starved = !booked;
+        booked
+    }
+
+    /// Books so much more for wheel and queues. A full cache evicts for it, as it does for
+    /// entries: what it never hears of it cannot judge.
+    fn book(&mut self, upkeep: &mut Upkeep, bytes: u64) -> bool {
+        let account = self.core.budget.account(self.shard);
+        let mut reserved = account.try_reserve(bytes);
+        // Never so much that a small cache has no room for anything else.
+        let little = bytes <= self.core.budget.max() / UPKEEP_PART;
+        if !reserved && little && self.may_evict {
+            // No more than is missing: the policy takes a need for that of a new entry.
+            let need = Need::Bytes(account.missing(bytes));
+            self.evict_until(upkeep, need, |_| {
+                reserved = account.try_reserve(bytes);
+                reserved
+            });
+        }
+        if reserved {
+            upkeep.booked += bytes;
+        }
+        reserved
+    }
+
+    /// Gives back what was booked and not used, and books what was used without.
+    pub(super) fn settle(&mut self, upkeep: &mut Upkeep) {
+        let bytes = upkeep.bytes();
+        if bytes <= upkeep.booked {
+            self.core.budget.account(self.shard).release(upkeep.booked - bytes);
+            upkeep.booked = bytes;
+        } else {
+            // Handles that moved from one list of the wheel to another.
+            let _ = self.book(upkeep, bytes - upkeep.booked);
+        }
+        let armed = (upkeep.wheel.len() + upkeep.repair) as u64;
+        // Relaxed: figures.
+        self.share().armed.store(armed, Ordering::Relaxed);
+        let queued = upkeep.policy.as_ref().map_or(0, Policy::weight);
+        self.share().queued.store(queued, Ordering::Relaxed);
+    }
+
+    /// Gives an entry the handles that it lacks.
+    fn take_in(&mut self, upkeep: &mut Upkeep, hash: u64, entry: Seen<'g, V, Node>) {
+        if entry.state() == State::Killed || entry.flight().is_some() || entry.owner().is_dead() {
+            return;
+        }
+        let Some(old) = entry.track() else { return };
+        // A handle whose tick is over has fired: what was inherited too late does not count.
+        let is_over = old.armed <= upkeep.wheel.reached() && cfg!(not(bug = "trust_old_tick"));
+        let known = Track { armed: if is_over { 0 } else { old.armed }, ..old };
+        if !self.core.concerns_upkeep(entry.deadline(), known) {
+            return;
+        }
+        let mut new = Track { queued: upkeep.policy.is_some(), ..old };
+        if entry.deadline() != NEVER {
+            let tick = self.core.tick_after(entry.deadline());
+            if known.armed == 0 || tick < known.armed {
+                new.armed = tick;
+            }
+        }
+        if !entry.set_track(old, new) {
+            // It was just retired; what took its place is announced by itself.
+            return;
+        }
+        if new.armed != old.armed {
+            upkeep.wheel.insert(hash, new.armed);
+        }
+        if new.queued != old.queued
+            && let Some(policy) = &mut upkeep.policy
+        {
+            let weight = self.core.weight(entry);
+            self.core.with_share(|share| policy.insert(hash, weight, share, self));
+        }
+    }
+
+    /// Frees what has expired; `false` where the budget ended before.
+    fn advance(&mut self, upkeep: &mut Upkeep, left: &mut usize) -> bool {
+        if upkeep.wheel.len() == 0 {
+            return true;
+        }
+        let now = self.core.now();
+        let tick = now / self.core.settings.tick;
+        loop {
+            let mut budget = FIRED_AT_ONCE.min(*left);
+            *left -= budget;
+            let done = upkeep.wheel.advance(tick, &mut budget, |hash, tick| {
+                self.due.push((hash, tick));
+                None
+            });
+            *left += budget;
+            self.fire_due(upkeep, now);
+            if done || *left == 0 || self.must_wait {
+                return done && !self.must_wait;
+            }
+        }
+    }
+
+    /// Fires the handles that are due. All of them miss the processor's caches, so those misses
+    /// are made to overlap.
+    fn fire_due(&mut self, upkeep: &mut Upkeep, now: Nanos) {
+        let mut due = std::mem::take(&mut self.due);
+        for &(hash, _) in &due {
+            self.core.table.prefetch_bucket(hash);
+        }
+        for &(hash, _) in &due {
+            self.core.table.prefetch_entries(hash, self.guard);
+        }
+        for (hash, tick) in due.drain(..) {
+            // Beyond that, what has expired waits for readers like everything else.
+            self.must_wait |= self.core.retired_bytes() > self.core.settings.max_retired_bytes / 2;
+            if self.must_wait {
+                upkeep.wheel.insert(hash, tick);
+            } else {
+                self.fire(upkeep, hash, tick, now);
+            }
+        }
+        self.due = due;
+    }
+
+    /// Takes out the entry of a handle that is due, or arms it again.
+    fn fire(&mut self, upkeep: &mut Upkeep, hash: u64, fired: u64, now: Nanos) {
+        for (slot, entry) in self.core.table.probe(hash, self.guard) {
+            if let Some(tick) = self.fire_at(hash, &slot, entry, fired, now) {
+                upkeep.wheel.insert(hash, tick);
+            }
+        }
+    }
+
+    /// As [`fire`](Self::fire), for one of the entries that the handle leads to; answers at which
+    /// tick to look again, if at all.
+    fn fire_at(
+        &mut self,
+        hash: u64,
+        slot: &Slot<'g, V, Node>,
+        entry: Seen<'g, V, Node>,
+        fired: u64,
+        now: Nanos,
+    ) -> Option<u64> {
+        // The entry was just taken out or replaced. What took its place may rely on this handle.
+        let changed = (!cfg!(bug = "drop_fired_handle")).then_some(fired + 1);
+        let over = match entry.state() {
+            State::Pending => false,
+            State::Killed => true,
+            State::Live => {
+                let expired = entry.is_expired(|| now) || cfg!(bug = "fire_unexpired");
+                expired || entry.owner().is_dead()
+            }
+        };
+        if over {
+            return if self.take_out(hash, slot, entry) { None } else { changed };
+        }
+        let Some(old) = entry.track() else { return changed };
+        // An earlier handle than the one that it remembers has been and gone; a later one is not
+        // needed.
+        if old.armed == 0 || old.armed > fired {
+            return None;
+        }
+        let armed = match entry.deadline() {
+            NEVER => 0,
+            deadline => self.core.tick_after(deadline).max(fired + 1),
+        };
+        if !entry.set_track(old, Track { armed, ..old }) {
+            return changed;
+        }
+        (armed != 0).then_some(armed)
+    }
+
+    /// After an event was lost: looks at all entries of the shard, some buckets at a time.
+    fn repair(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
+        let buckets = self.core.shard_buckets();
+        // Relaxed: what was lost after this is looked at by the next repair.
+        if upkeep.repair == 0 && self.share().events.lost.swap(false, Ordering::Relaxed) {
+            upkeep.repair = buckets;
+        }
+        while upkeep.repair > 0 && *left > 0 && self.reserve(upkeep) {
+            *left -= 1;
+            let bucket = self.shard * buckets + (buckets - upkeep.repair);
+            upkeep.repair -= 1;
+            for (slot, entry) in self.core.table.bucket_entries(bucket, self.guard) {
+                let hash = self.core.table.handle_of(bucket, &slot);
+                self.take_in(upkeep, hash, entry);
+            }
+        }
+    }
+
+    /// Drops stale and superfluous handles where handles have come to outnumber the entries.
+    fn compact(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
+        // Relaxed: a figure.
+        let entries = self.share().entries.load(Ordering::Relaxed);
+        if upkeep.compaction.is_none() && upkeep.is_stale(entries) {
+            upkeep.last_walk = upkeep.last_walk % 3 + 1;
+            upkeep.compaction = Some(Compaction::Queues);
+        }
+        if let Some(Compaction::Queues) = upkeep.compaction {
+            let walk = upkeep.last_walk;
+            let done = upkeep
+                .policy
+                .as_mut()
+                .is_none_or(|policy| policy.retain(left, |hash| self.is_met_first(hash, walk)));
+            if done {
+                upkeep.compaction = Some(Compaction::Wheel);
+            }
+        }
+        if let Some(Compaction::Wheel) = upkeep.compaction {
+            let at = self.core.now() / self.core.settings.tick;
+            if upkeep.wheel.retain(left, |hash, tick| self.is_armed_for(hash, tick, at)) {
+                upkeep.compaction = None;
+            }
+        }
+    }
+
+    /// Whether a handle leads to an entry that this walk has not met yet.
+    fn is_met_first(&self, hash: u64, walk: u8) -> bool {
+        self.core.table.probe(hash, self.guard).any(|(_, entry)| {
+            // Retired just now: what took its place may have inherited the handle.
+            let Some(track) = entry.track() else { return true };
+            track.queued
+                && track.walk != walk
+                && (entry.set_track(track, Track { walk, ..track }) || entry.track().is_none())
+        })
+    }
+
+    /// Whether the handle is the one that an entry relies on.
+    fn is_armed_for(&self, hash: u64, tick: u64, at: u64) -> bool {
+        self.core.table.probe(hash, self.guard).any(|(_, entry)| match entry.track() {
+            // As above.
+            None => true,
+            // Where the tick that it remembers is over, a later handle has taken its place.
+            Some(track) => track.armed == tick || (track.armed != 0 && track.armed <= at),
+        })
+    }
+
+    /// Frees what has expired, or else evicts until `need` is met or it has done enough;
+    /// answers whether it might find more if asked again.
+    pub(super) fn make_room(&mut self, upkeep: &mut Upkeep, need: Need) -> bool {
+        self.size_ghosts(upkeep);
+        self.feed(upkeep, &mut { FED_AT_ONCE });
+        let behind = !self.advance(upkeep, &mut { ADVANCED_AT_ONCE });
+        if self.has_made(need) {
+            return behind;
+        }
+        if upkeep.policy.is_none() {
+            // What there was no memory to arm is not in the wheel.
+            let unknown = upkeep.repair > 0 || self.share().events.is_pending();
+            if unknown && self.freed_entries == 0 {
+                self.search(upkeep);
+            }
+            return behind || unknown;
+        }
+        self.evict_until(upkeep, need, |turn| turn.has_made(need));
+        behind || self.share().has_entries()
+    }
+
+    /// Makes the ghosts of a full shard, or makes them anew, where that is due: when it is first
+    /// full, and when its entries have become much larger or smaller. Then more is evicted at
+    /// once than otherwise.
+    fn size_ghosts(&mut self, upkeep: &mut Upkeep) {
+        let wanted = upkeep.policy.as_ref().and_then(Policy::wanted_ghost_bytes);
+        if let Some(ghosts) = wanted
+            && self.book(upkeep, ghosts)
+            && let Some(policy) = &mut upkeep.policy
+        {
+            policy.size_ghosts();
+        }
+    }
+
+    /// Evicts until `is_enough`, or nothing is left that may go now.
+    fn evict_until(
+        &mut self,
+        upkeep: &mut Upkeep,
+        need: Need,
+        mut is_enough: impl FnMut(&Self) -> bool,
+    ) {
+        /// Searches without a result that are enough.
+        const VAIN: u32 = 4;
+        let amount = match need {
+            Need::Bytes(bytes) if self.core.entries_budget.is_none() => bytes,
+            _ => 1,
+        };
+        let mut vain = 0;
+        while vain < VAIN && !self.held_up && !is_enough(self) {
+            let Some(policy) = &mut upkeep.policy else { return };
+            match self.core.with_share(|share| policy.evict(amount, *share, self)) {
+                Evicted::Entry(_) => {}
+                Evicted::Unfinished => vain += 1,
+                Evicted::Empty => {
+                    self.search(upkeep);
+                    vain += 1;
+                }
+            }
+        }
+    }
+
+    fn has_made(&self, need: Need) -> bool {
+        self.freed_entries >= EVICTED_AT_ONCE
+            || match need {
+                Need::Bytes(bytes) => self.freed_bytes >= bytes,
+                Need::Entry => self.freed_entries > 0,
+            }
+    }
+
+    /// Takes out the first expired entry of the next buckets, or the first without credit where
+    /// entries may be evicted: for what there was no memory to queue or to arm.
+    fn search(&mut self, upkeep: &mut Upkeep) {
+        let buckets = self.core.shard_buckets();
+        let now = self.core.now();
+        for _ in 0..SEARCHED_AT_ONCE.min(buckets) {
+            let bucket = self.shard * buckets + upkeep.searched % buckets;
+            upkeep.searched = (upkeep.searched + 1) % buckets;
+            for (slot, entry) in self.core.table.bucket_entries(bucket, self.guard) {
+                let found = (self.core.table.handle_of(bucket, &slot), slot, entry);
+                if !self.is_evictable(&found) {
+                    continue;
+                }
+                let over = entry.is_expired(|| now) || entry.owner().is_dead();
+                if !over && upkeep.policy.is_none() {
+                    continue;
+                }
+                match entry.credit() {
+                    credit if credit > 0 && !over => entry.set_credit(credit - 1),
+                    _ if Residents::evict(self, found) => return,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn take_out(&mut self, hash: u64, slot: &Slot<'g, V, Node>, entry: Seen<'g, V, Node>) -> bool {
+        let bytes = entry.bytes();
+        let won = self.core.unlink(hash, slot, entry);
+        if cfg!(bug = "evict_what_is_gone") && !won {
+            self.core.took_out(hash, entry);
+        }
+        if won {
+            self.freed_entries += 1;
+            self.freed_bytes += bytes;
+        }
+        won
+    }
+}
+
+impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
+    type Resident = Found<'g, V>;
+
+    fn find(&mut self, hash: u64) -> Option<Found<'g, V>> {
+        self.core
+            .table
+            .probe(hash, self.guard)
+            .find(|(_, entry)| {
+                // Retired just now: what took its place may have inherited the handle.
+                let is_retired = cfg!(not(bug = "drop_queued_handle"));
+                entry.state() != State::Killed
+                    && entry.track().map_or(is_retired, |track| track.queued)
+            })
+            .map(|(slot, entry)| (hash, slot, entry))
+    }
+
+    fn credit(&self, (_, _, entry): &Found<'g, V>) -> u8 {
+        entry.credit()
+    }
+
+    fn set_credit(&mut self, (_, _, entry): &Found<'g, V>, credit: u8) {
+        entry.set_credit(credit);
+    }
+
+    fn weight(&self, (_, _, entry): &Found<'g, V>) -> u64 {
+        self.core.weight(*entry)
+    }
+
+    fn is_evictable(&self, (_, _, entry): &Found<'g, V>) -> bool {
+        entry.state() == State::Live && entry.flight().is_none() && entry.track().is_some()
+    }
+
+    fn evict(&mut self, (hash, slot, entry): Found<'g, V>) -> bool {
+        if !self.core.may_retire(entry.bytes()) {
+            self.held_up = true;
+            return false;
+        }
+        self.take_out(hash, &slot, entry)
+    }
+}
