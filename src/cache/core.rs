@@ -460,10 +460,12 @@ impl<V: Value, S> Core<V, S> {
         Err(Error::held_up())
     }
 
-    /// Whether so much more may be retired now, by an eviction.
+    /// Whether an entry of so many bytes may be retired now, by an eviction: one that would pass
+    /// the bound only while half of it is free, as nobody may be able to free the rest before the
+    /// caller's guard goes.
     pub(crate) fn may_retire(&self, bytes: u64) -> bool {
-        let retired = self.retired_bytes();
-        retired == 0 || retired + bytes <= self.settings.max_retired_bytes
+        let (retired, most) = (self.retired_bytes(), self.settings.max_retired_bytes);
+        retired <= most / 2 || retired.saturating_add(bytes) <= most
     }
 
     /// Where the budget is full: takes out what is deleted or expired already, or else what the

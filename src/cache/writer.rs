@@ -209,11 +209,6 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     {
         let (core, target) = (self.core, self.target);
         core.maintenance.help_if_behind(core, guard);
-        if core.is_refused(target.hash, self.bytes, guard) {
-            // As if it had been stored and evicted at once. Nothing visible stood there when we
-            // looked; what has come since comes after us.
-            return Ok(Inserted::Stored);
-        }
         'resolve: loop {
             self.hold.top_up(self.bytes + INSERT_BYTES)?;
             self.hold.take_place()?;

@@ -74,6 +74,8 @@ impl Policy {
         };
         if let Some((_, resident)) = self.coldest(turns, looks, residents) {
             let handle = self.main.pop()?;
+            // It may have to stay, and then stands here again.
+            looks.left -= 1;
             return self.expel(handle, resident, Origin::Main, residents);
         }
         // All that was seen has credit: the front goes nevertheless.
