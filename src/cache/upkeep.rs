@@ -255,6 +255,9 @@ impl<V: Value, S> Core<V, S> {
             let mut turn = Turn::new(self, shard, guard);
             turn.may_evict = false;
             turn.feed(&mut upkeep, &mut { FED_AT_ONCE });
+            // At least two handles for each that was fed: so the walk ends before there are twice
+            // as many again.
+            turn.compact(&mut upkeep, &mut { FED_AT_ONCE });
             turn.settle(&mut upkeep);
         }
     }

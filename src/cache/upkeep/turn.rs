@@ -10,7 +10,7 @@ use crate::reclaim::Guard;
 use crate::sync::atomic::Ordering;
 use crate::table::{Owner, Seen, Slot, State, Track};
 use crate::value::Value;
-use crate::wheel;
+use crate::wheel::{self, Wheel};
 
 /// Handles that a setter which finds no room looks at in the wheel, at most.
 const ADVANCED_AT_ONCE: usize = 1024;
@@ -72,13 +72,15 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         self.feed(upkeep, &mut left);
         let advanced = self.advance(upkeep, &mut left);
         self.repair(upkeep, &mut left);
-        self.compact(upkeep, &mut left);
+        // With a budget of its own: where there is much turnover, events take all of the other.
+        let mut walked = budget;
+        self.compact(upkeep, &mut walked);
         self.settle(upkeep);
         let unfinished = upkeep.repair > 0 || upkeep.compaction.is_some();
         let is_behind = !self.must_wait && (!advanced || unfinished);
         Tended {
             progress: Progress {
-                examined: budget - left,
+                examined: 2 * budget - left - walked,
                 freed_entries: self.freed_entries,
                 // What waits for memory cannot be done at once.
                 pending: !advanced
@@ -293,9 +295,13 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     }
 
     /// Drops stale and superfluous handles where handles have come to outnumber the entries.
-    fn compact(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
-        // Relaxed: a figure.
+    pub(super) fn compact(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
+        // Relaxed: a figure. Whatever was fed was counted before it was published.
         let entries = self.share().entries.load(Ordering::Relaxed);
+        if entries == 0 && upkeep.wheel.len() > 0 {
+            // They all lead nowhere.
+            upkeep.wheel = Wheel::new(upkeep.wheel.reached());
+        }
         if upkeep.compaction.is_none() && upkeep.is_stale(entries) {
             upkeep.last_walk = upkeep.last_walk % 3 + 1;
             upkeep.compaction = Some(Compaction::Queues);
