@@ -68,19 +68,20 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     /// Feeds, frees what has expired, repairs, and drops stale handles, as far as the budget of
     /// handles and buckets goes.
     pub(super) fn tend(&mut self, upkeep: &mut Upkeep, budget: usize) -> Tended {
-        let mut left = budget;
+        // First, with a part of the budget: where there is much turnover, events take all of it.
+        let part = budget.div_ceil(4);
+        let mut left = part;
+        self.compact(upkeep, &mut left);
+        left += budget - part;
         self.feed(upkeep, &mut left);
         let advanced = self.advance(upkeep, &mut left);
         self.repair(upkeep, &mut left);
-        // With a budget of its own: where there is much turnover, events take all of the other.
-        let mut walked = budget;
-        self.compact(upkeep, &mut walked);
         self.settle(upkeep);
         let unfinished = upkeep.repair > 0 || upkeep.compaction.is_some();
         let is_behind = !self.must_wait && (!advanced || unfinished);
         Tended {
             progress: Progress {
-                examined: 2 * budget - left - walked,
+                examined: budget - left,
                 freed_entries: self.freed_entries,
                 // What waits for memory cannot be done at once.
                 pending: !advanced
