@@ -203,8 +203,10 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// Stores every entry, however large it is.
     ///
     /// Otherwise a full cache does not keep a new entry of more than a twentieth of `max_bytes`
-    /// when it is first set, as if it were evicted at once; what is set again soon after is
-    /// kept. So a single huge value that nobody asks for again does not cost all the others.
+    /// when it is first set, as if it were evicted at once. What is set again soon after is kept,
+    /// once the cache has evicted something (and not with [`Eviction::S3Fifo`], which remembers
+    /// nothing of what it refused). So a single huge value that nobody asks for again does not
+    /// cost all the others.
     pub fn keep_large(mut self) -> Self {
         self.judges_large = false;
         self
