@@ -4,13 +4,18 @@
 //! `maintain` also searches some buckets that nothing points to. Where a test is about the wheel
 //! alone, the table is so large that this search gets nowhere.
 
-use std::hash::{BuildHasher, Hasher};
+#[path = "support/same_hash.rs"]
+mod same_hash;
+
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use scopecache::{Blob, Cache, CacheBuilder, Maintenance, MockClock, Scope, SetOptions};
+
+use same_hash::SameHash;
 
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,24 +61,6 @@ fn finish<S>(cache: &Cache<Blob, S>) -> u64 {
 fn assert_sound<S: BuildHasher<Hasher: Clone>>(cache: &Cache<Blob, S>) {
     if let Err(broken) = cache.validate() {
         panic!("{broken}");
-    }
-}
-
-/// Whatever is hashed, the answer is the same.
-#[derive(Clone, Copy, Default)]
-struct Colliding;
-
-impl Hasher for Colliding {
-    fn write(&mut self, _: &[u8]) {}
-    fn finish(&self) -> u64 {
-        0x0123_4567_89AB_CDEF
-    }
-}
-
-impl BuildHasher for Colliding {
-    type Hasher = Self;
-    fn build_hasher(&self) -> Self {
-        Self
     }
 }
 
@@ -287,7 +274,7 @@ fn a_ttl_that_becomes_shorter_is_kept_by_the_wheel() -> scopecache::Result<()> {
 #[test]
 fn each_entry_expires_at_its_own_time_though_all_keys_collide() -> scopecache::Result<()> {
     let clock = MockClock::new();
-    let cache = builder(&clock).max_entries(50).hasher(Colliding).build()?;
+    let cache = builder(&clock).max_entries(50).hasher(SameHash).build()?;
     let scope = cache.user("ada")?;
     for secs in 1..=50 {
         scope.set_with(format!("key {secs}"), "v", expiring(SECOND * secs))?;

@@ -15,6 +15,8 @@
 
 #[path = "support/adapter.rs"]
 mod adapter;
+#[path = "support/same_hash.rs"]
+mod same_hash;
 #[expect(dead_code, reason = "the tools for one thread")]
 mod support;
 
@@ -23,7 +25,8 @@ use std::sync::Arc;
 
 use scopecache::{Blob, Cache, Maintenance, MockClock, OnFull};
 
-use adapter::{CacheEngine, SameHash, Upkeep, Way, Wire};
+use adapter::{CacheEngine, Upkeep, Way, Wire};
+use same_hash::SameHash;
 use support::engine::Engine;
 use support::history::{Verdict, check};
 use support::model::Model;

@@ -2,6 +2,8 @@
 
 #[path = "support/adapter.rs"]
 mod adapter;
+#[path = "support/same_hash.rs"]
+mod same_hash;
 #[expect(dead_code, reason = "nothing is concurrent here")]
 mod support;
 
@@ -11,7 +13,8 @@ use std::sync::Arc;
 
 use scopecache::{Blob, Cache, Maintenance, MockClock, OnFull};
 
-use adapter::{CacheEngine, SameHash, Upkeep, Way, Wire};
+use adapter::{CacheEngine, Upkeep, Way, Wire};
+use same_hash::SameHash;
 use support::engine::Engine;
 use support::program::{Author, Mix, Step, shrink};
 use support::sequential::judge;

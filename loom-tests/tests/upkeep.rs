@@ -38,6 +38,17 @@ fn overwrite_racing_rearming_is_freed_in_time() {
         .check();
 }
 
+/// A shard without entries drops its wheel, which has a stale handle here.
+#[test]
+fn set_racing_the_drop_of_an_empty_wheel_is_armed() {
+    let k = user("a").key("k");
+    Model::new("set_racing_the_drop_of_an_empty_wheel_is_armed", 4, 9)
+        .before([Op::SetFor(k, 1, 5), Op::Tend, Op::Delete(k)])
+        .thread([Op::SetFor(k, 2, 50)])
+        .thread([Op::Tend, Op::Tend])
+        .check();
+}
+
 #[test]
 fn overwrite_racing_feeding_is_known_to_upkeep() {
     let k = user("a").key("k");

@@ -144,7 +144,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// The bound on memory that was taken out of use but not yet freed, because readers may
     /// still look at it; an eighth of `max_bytes` and at least 4 MiB by default.
     ///
-    /// Writes fail with `CapacityExceeded` above it. Deletions never fail; they may pass it.
+    /// Writes fail with `CapacityExceeded` above it. An eviction may pass it by one entry. Deletions
+    /// never fail; they may pass it.
     pub fn max_retired_bytes(mut self, bytes: u64) -> Self {
         self.max_retired_bytes = Some(bytes);
         self
@@ -203,7 +204,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// Stores every entry, however large it is.
     ///
     /// Otherwise a full cache does not keep a new entry of more than a twentieth of `max_bytes`
-    /// when it is first set, as if it were evicted at once. What is set again soon after is kept,
+    /// when it is first set, as if it were evicted at once. What is set again soon after is kept as a rule,
     /// once the cache has evicted something (and not with [`Eviction::S3Fifo`], which remembers
     /// nothing of what it refused). So a single huge value that nobody asks for again does not
     /// cost all the others.

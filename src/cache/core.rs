@@ -12,7 +12,7 @@ use crossbeam_utils::CachePadded;
 use crate::budget::{Account, Budget};
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
-use crate::cache::upkeep::{Events, Need, Room, Upkeep};
+use crate::cache::upkeep::{Events, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,10 +20,10 @@ use crate::expiry::ExpiryPolicy;
 use crate::item::Item;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::policy::{Eviction, Policy};
-use crate::reclaim::{Guard, Retired, Stash, pin};
+use crate::reclaim::{Guard, Retired, Stash};
+use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::{AtomicU32, AtomicU64, AtomicUsize};
-use crate::sync::{Mutex, yield_now};
 use crate::table::{self, Entry, Owner, Seen, Slot, State, Table};
 use crate::value::Value;
 
@@ -49,7 +49,7 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) maintenance: Maintenance,
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
-    retired: Arc<Retired<Entry<V, Node>>>,
+    pub(super) retired: Arc<Retired<Entry<V, Node>>>,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Settings<V: Value> {
 
 /// A share of the table with what would be contended if it were one for all.
 pub(crate) struct Shard<V: Value> {
-    stash: Stash<Entry<V, Node>>,
+    pub(super) stash: Stash<Entry<V, Node>>,
     /// Entries in slots.
     pub(super) entries: AtomicU64,
     pub(super) events: Events,
@@ -421,83 +421,6 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn live_bytes(&self) -> u64 {
         self.budget.used()
     }
-
-    /// Hands what was retired to the epochs and lets them work; call it without a guard.
-    pub(crate) fn flush(&self) {
-        let guard = pin();
-        for shard in &self.shards {
-            shard.stash.hand_over(&self.retired, &guard);
-        }
-        guard.flush();
-        self.retired.free_ready();
-    }
-
-    /// Before a write, without a guard: makes sure that what it retires stays within the bound.
-    ///
-    /// # Errors
-    ///
-    /// `CapacityExceeded` where readers with old guards keep too much from being freed.
-    #[inline]
-    pub(crate) fn relieve(&self) -> Result<()> {
-        // What lies in the stashes is at most a quarter of the bound, and the last quarter is for
-        // what writers that are under way evict and overwrite.
-        let limit = self.settings.max_retired_bytes / 2;
-        if self.retired.bytes() <= limit { Ok(()) } else { self.wait_for_readers(limit) }
-    }
-
-    #[cold]
-    fn wait_for_readers(&self, limit: u64) -> Result<()> {
-        // Each round can advance the epoch by one; three free what was retired before. More for
-        // readers that are just leaving, and then some for those that the system has put aside.
-        const ROUNDS: u32 = 64;
-        for round in 0..ROUNDS {
-            self.flush();
-            if self.retired.bytes() <= limit {
-                return Ok(());
-            }
-            back_off(round);
-        }
-        Err(Error::held_up())
-    }
-
-    /// Whether an entry of so many bytes may be retired now, by an eviction: one that would pass
-    /// the bound only while half of it is free, as nobody may be able to free the rest before the
-    /// caller's guard goes.
-    pub(crate) fn may_retire(&self, bytes: u64) -> bool {
-        let (retired, most) = (self.retired_bytes(), self.settings.max_retired_bytes);
-        retired <= most / 2 || retired.saturating_add(bytes) <= most
-    }
-
-    /// Where the budget is full: takes out what is deleted or expired already, or else what the
-    /// cache can spare.
-    ///
-    /// It does a bounded amount of work and goes on from there the next time.
-    ///
-    /// # Errors
-    ///
-    /// `CapacityExceeded` where nothing may go, or readers keep what went.
-    pub(crate) fn make_room(&self, hash: u64, need: Need, guard: &Guard) -> Result<()> {
-        if self.maintenance.is_pending()
-            && self.maintenance.step(self, 256, guard).freed_entries > 0
-        {
-            return Ok(());
-        }
-        match self.evict(hash, need, guard) {
-            Room::Made => Ok(()),
-            Room::HeldUp => Err(Error::held_up()),
-            Room::None => Err(Error::new(ErrorKind::CapacityExceeded)),
-        }
-    }
-}
-
-/// Lets others run; after some rounds for 200 us, as a thread that is not running may have to.
-pub(super) fn back_off(round: u32) {
-    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-    if round >= 32 {
-        return std::thread::sleep(std::time::Duration::from_micros(200));
-    }
-    let _ = round;
-    yield_now();
 }
 
 #[inline]

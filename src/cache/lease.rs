@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::cache::core::{Core, Sight, Target};
 use crate::cache::scope::Scope;
+use crate::cache::write::header;
 use crate::cache::writer::{Inserted, Intent, Writer};
 use crate::clock::NEVER;
 use crate::directory::Node;
@@ -137,6 +138,10 @@ impl<V: Value, S> Core<V, S> {
         let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;
+        let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
+        if self.is_large(bytes) {
+            self.make_room_in_steps(target.hash, bytes)?;
+        }
         let guard = pin();
         let (mut writer, mut draft) = self.writer(target, input, extent, &times, &guard)?;
         let shown = show(&draft);

@@ -13,6 +13,7 @@ mod load;
 mod maintenance;
 mod node_cell;
 mod read;
+mod room;
 mod scope;
 mod stats;
 mod upkeep;

@@ -45,8 +45,9 @@ mod tests;
 mod turn;
 
 use self::turn::Turn;
-use crate::cache::core::{Core, back_off};
+use crate::cache::core::Core;
 use crate::cache::maintenance::Progress;
+use crate::cache::room::back_off;
 use crate::clock::{NEVER, Nanos};
 use crate::directory::Node;
 use crate::policy::Policy;

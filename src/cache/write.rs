@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
-use crate::cache::upkeep::{LARGE_PART, Need};
+use crate::cache::room::Large;
 use crate::cache::writer::{Inserted, Intent, Over, Writer};
 use crate::clock::{NEVER, Nanos, deadline, nanos};
 use crate::directory::Node;
@@ -28,11 +28,9 @@ impl<V: Value, S> Core<V, S> {
         let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;
-        if self.settings.eviction.is_some() {
-            let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
-            if bytes > self.large_from() && self.prepare_large(target, bytes)? == Large::Refused {
-                return Ok(hopeful(condition).then_some(times.version));
-            }
+        let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
+        if self.is_large(bytes) && self.prepare_large(target, bytes, condition)? == Large::Refused {
+            return Ok(Some(times.version));
         }
         let guard = pin();
         // A look before anything is made: a condition that does not hold costs no allocation.
@@ -65,47 +63,6 @@ impl<V: Value, S> Core<V, S> {
         match writer.insert(draft, &guard)? {
             Inserted::Stored => Ok(Some(version)),
             Inserted::Met(_) => Ok(None),
-        }
-    }
-
-    /// Entries of more bytes are prepared before they are written.
-    fn large_from(&self) -> u64 {
-        (self.settings.max_retired_bytes / 8).min(self.budget.max() / LARGE_PART)
-    }
-
-    /// Makes room for a large entry in steps between which what went can be freed: under the guard
-    /// of the write itself no more can go than may be retired at a time.
-    ///
-    /// Refused is one that is absent, unknown and not worth what would have to go: as if it were
-    /// stored and evicted at once. Nothing visible stood there when we looked; what has come
-    /// since comes after us.
-    fn prepare_large(&self, target: &Target<'_>, bytes: u64) -> Result<Large> {
-        let needed = bytes.saturating_add(INSERT_BYTES);
-        if needed > self.budget.max() {
-            // The write says so.
-            return Ok(Large::Prepared);
-        }
-        {
-            let guard = pin();
-            let absent = !matches!(self.look(target, &guard), Sight::Present(..));
-            if absent && self.is_refused(target.hash, bytes, &guard) {
-                return Ok(Large::Refused);
-            }
-        }
-        let step = self.settings.max_retired_bytes / 4;
-        loop {
-            let missing = self.account(target.hash).missing(needed);
-            if missing == 0 {
-                return Ok(Large::Prepared);
-            }
-            let room = self.make_room(target.hash, Need::Bytes(missing.min(step)), &pin());
-            match room {
-                Err(error) if !error.is_held_up() => return Ok(Large::Prepared),
-                _ => {
-                    self.flush();
-                    self.relieve()?;
-                }
-            }
         }
     }
 
@@ -258,19 +215,8 @@ impl<V: Value, S> Core<V, S> {
     }
 }
 
-/// What came of a large entry before it is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Large {
-    Prepared,
-    Refused,
-}
-
-/// Whether a write under this condition takes place where the key is absent.
-fn hopeful(condition: Condition) -> bool {
-    matches!(condition, Condition::Always | Condition::Absent)
-}
-
-fn header<'a>(target: &Target<'a>, times: &Times) -> Header<'a> {
+/// What an entry with these times is made from, apart from its value.
+pub(super) fn header<'a>(target: &Target<'a>, times: &Times) -> Header<'a> {
     Header {
         key: target.key,
         created: times.created,

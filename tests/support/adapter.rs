@@ -7,7 +7,7 @@
 #![expect(unreachable_pub, reason = "a library in all but name, shared by test binaries")]
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,10 +64,6 @@ pub trait Wire: scopecache::Value + Sized {
     /// `None`: this is nothing that `encode` made.
     fn decode(stored: &Self::Borrowed) -> Option<Value>;
 }
-
-/// Hashes everything to one number: one bucket, one tag.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct SameHash;
 
 impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> CacheEngine<V, S> {
     pub fn new(cache: Cache<V, S>, clock: MockClock, way: Way, upkeep: Upkeep) -> Self {
@@ -331,22 +327,6 @@ impl Wire for Arc<str> {
     fn decode(stored: &Arc<str>) -> Option<Value> {
         stored.parse().ok()
     }
-}
-
-impl BuildHasher for SameHash {
-    type Hasher = SameHash;
-
-    fn build_hasher(&self) -> SameHash {
-        SameHash
-    }
-}
-
-impl Hasher for SameHash {
-    fn finish(&self) -> u64 {
-        0x5C09_ECAC_4E00_0001
-    }
-
-    fn write(&mut self, _: &[u8]) {}
 }
 
 fn namespace(space: Space) -> Namespace<'static> {
