@@ -349,8 +349,11 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     /// Frees what has expired, or else evicts until `need` is met or it has done enough;
     /// answers whether it might find more if asked again.
     pub(super) fn make_room(&mut self, upkeep: &mut Upkeep, need: Need) -> bool {
-        self.size_ghosts(upkeep);
+        // What there is memory for first, so that the ghosts are sized for all that is queued;
+        // what has to evict for its memory when they are there to remember it.
+        self.may_evict = false;
         self.feed(upkeep, &mut { FED_AT_ONCE });
+        self.may_evict = true;
         let behind = !self.advance(upkeep, &mut { ADVANCED_AT_ONCE });
         if self.has_made(need) {
             return behind;
@@ -362,6 +365,10 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 self.search(upkeep);
             }
             return behind || unknown;
+        }
+        self.size_ghosts(upkeep);
+        if self.starved {
+            self.feed(upkeep, &mut { FED_AT_ONCE });
         }
         self.evict_until(upkeep, need, |turn| turn.has_made(need));
         behind || self.share().has_entries()
