@@ -30,11 +30,11 @@ fn a_task_frees_what_has_expired_in_an_idle_cache() -> scopecache::Result<()> {
         .build()?;
     fill(&cache, 1000)?;
     let start = Instant::now();
-    while cache.stats().entries > 0 {
+    // The user goes after the last of its entries, not with it.
+    while cache.stats().entries > 0 || cache.stats().users > 0 {
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", cache.stats());
         std::thread::yield_now();
     }
-    assert_eq!(cache.stats().users, 0);
     Ok(())
 }
 
