@@ -6,6 +6,7 @@
 
 use std::alloc::Layout;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -50,7 +51,11 @@ const SMALL_BYTES: usize = 94;
 
 #[derive(Clone)]
 enum Repr {
-    Short { len: u8, bytes: [u8; SMALL_BYTES] },
+    /// The first `len` bytes are initialised: to zero the others would cost as much as the copy.
+    Short {
+        len: u8,
+        bytes: [MaybeUninit<u8>; SMALL_BYTES],
+    },
     Long(Bytes),
 }
 
@@ -341,8 +346,8 @@ impl SmallBytes {
     #[inline]
     fn copy_from_slice(slice: &[u8]) -> Self {
         if slice.len() <= SMALL_BYTES {
-            let mut bytes = [0; SMALL_BYTES];
-            bytes[..slice.len()].copy_from_slice(slice);
+            let mut bytes = [MaybeUninit::uninit(); SMALL_BYTES];
+            bytes[..slice.len()].write_copy_of_slice(slice);
             Self(Repr::Short { len: slice.len() as u8, bytes })
         } else {
             Self(Repr::Long(Bytes::copy_from_slice(slice)))
@@ -356,7 +361,8 @@ impl Deref for SmallBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Repr::Short { len, bytes } => &bytes[..usize::from(*len)],
+            // SAFETY: `copy_from_slice`, which alone makes them, initialised that many.
+            Repr::Short { len, bytes } => unsafe { bytes[..usize::from(*len)].assume_init_ref() },
             Repr::Long(bytes) => bytes,
         }
     }
@@ -371,7 +377,7 @@ impl AsRef<[u8]> for SmallBytes {
 impl From<SmallBytes> for Bytes {
     fn from(bytes: SmallBytes) -> Self {
         match bytes.0 {
-            Repr::Short { len, bytes } => Self::copy_from_slice(&bytes[..usize::from(len)]),
+            Repr::Short { .. } => Self::copy_from_slice(&bytes),
             Repr::Long(bytes) => bytes,
         }
     }

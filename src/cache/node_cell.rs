@@ -25,6 +25,7 @@ impl NodeCell {
         self.0.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn node<'g>(&self, _guard: &'g Guard) -> Option<&'g Node> {
         // Acquire: pairs with the AcqRel in `learn`: the node is initialised.
         let node = self.0.load(Ordering::Acquire);

@@ -26,7 +26,8 @@ impl<V: Value, S> Core<V, S> {
         // Before the guard is taken: its fence lets no later load begin early.
         self.prefetch(target);
         let guard = pin();
-        Ok(self.seen(target, &guard)?.map(|entry| self.item(entry)))
+        let Some(entry) = self.seen(target, &guard)? else { return Ok(None) };
+        Ok(Some(self.item(entry)))
     }
 
     #[inline]
@@ -49,7 +50,7 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         let Sight::Present(slot, entry) = self.look(target, guard) else { return Ok(None) };
         self.count_hit(entry);
-        if entry.sliding().is_some() {
+        if entry.is_sliding() {
             self.slide(target, &slot, entry, guard);
         }
         Ok(Some(entry))

@@ -382,11 +382,15 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         deadline != NEVER && now() >= deadline
     }
 
+    #[inline]
+    pub(crate) fn is_sliding(&self) -> bool {
+        self.header().shape & SLIDING != 0
+    }
+
     pub(crate) fn sliding(&self) -> Option<Sliding> {
-        let header = self.header();
-        (header.shape & SLIDING != 0).then(|| {
+        self.is_sliding().then(|| {
             // SAFETY: the flag says that `allocate` wrote one there.
-            unsafe { self.at(header.own_plan().sliding).cast::<Sliding>().read_unaligned() }
+            unsafe { self.at(self.header().own_plan().sliding).cast::<Sliding>().read_unaligned() }
         })
     }
 

@@ -38,9 +38,11 @@ pub(crate) struct Slot<'g, V: Value, O> {
 
 /// Walks a chain in slot order.
 pub(super) struct Slots<'g, V: Value, O> {
-    line: Option<&'g Line<V, O>>,
+    line: &'g Line<V, O>,
+    /// The next slot of the line.
     index: usize,
-    position: usize,
+    /// Slots in the lines before it.
+    before: usize,
 }
 
 impl<V: Value, O> Line<V, O> {
@@ -52,7 +54,7 @@ impl<V: Value, O> Line<V, O> {
     }
 
     pub(super) fn slots(&self) -> Slots<'_, V, O> {
-        Slots { line: Some(self), index: 0, position: 0 }
+        Slots { line: self, index: 0, before: 0 }
     }
 
     pub(super) fn next(&self) -> Option<&Self> {
@@ -68,16 +70,17 @@ impl<'g, V: Value, O> Iterator for Slots<'g, V, O> {
 
     #[inline]
     fn next(&mut self) -> Option<Slot<'g, V, O>> {
-        let mut line = self.line?;
-        if self.index == SLOTS {
-            self.line = line.next();
-            line = self.line?;
-            self.index = 0;
-        }
-        let cell = &line.slots[self.index];
-        let position = self.position;
+        let cell = match self.line.slots.get(self.index) {
+            Some(cell) => cell,
+            None => {
+                self.line = self.line.next()?;
+                self.index = 0;
+                self.before += SLOTS;
+                &self.line.slots[0]
+            }
+        };
+        let position = self.before + self.index;
         self.index += 1;
-        self.position += 1;
         Some(Slot { cell, word: load(cell), position })
     }
 }
