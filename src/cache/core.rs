@@ -162,8 +162,9 @@ impl<V: Value, S> Core<V, S> {
         hasher: S,
         settings: Settings<V>,
     ) -> Self {
-        // What lies in the stashes together stays below a quarter of what may be retired.
-        let batch_bytes = (settings.max_retired_bytes / (4 * shards as u64)).min(64 << 10);
+        // What lies in the stashes together stays below an eighth of what may be retired, and so
+        // does what writers keep to write into.
+        let batch_bytes = (settings.max_retired_bytes / (8 * shards as u64)).min(64 << 10);
         let now = clock.now() / settings.tick;
         let total = settings.max_entries.unwrap_or(budget.max());
         let shard = || {

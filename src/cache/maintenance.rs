@@ -302,7 +302,7 @@ impl<V: Value, S> Core<V, S> {
     /// handles and buckets, and of these at most `net` buckets that nothing points to.
     pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
         let step = self.maintenance.round(self, budget, net);
-        self.flush();
+        self.flush_idle();
         step
     }
 }

@@ -21,8 +21,20 @@ pub(super) enum Large {
 }
 
 impl<V: Value, S> Core<V, S> {
-    /// Hands what was retired to the epochs and lets them work; call it without a guard.
+    /// Hands what was retired to the epochs, lets them work, and frees what they let go; call it
+    /// without a guard.
     pub(crate) fn flush(&self) {
+        self.hand_over();
+        self.shards.iter().for_each(|shard| shard.stash.free_spare(&self.retired));
+    }
+
+    /// As [`flush`](Self::flush), but leaves to writers what they keep for themselves.
+    pub(crate) fn flush_idle(&self) {
+        self.hand_over();
+        self.shards.iter().for_each(|shard| shard.stash.free_idle_spare(&self.retired));
+    }
+
+    fn hand_over(&self) {
         let guard = pin();
         for shard in &self.shards {
             shard.stash.hand_over(&self.retired, &guard);

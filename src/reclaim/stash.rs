@@ -7,32 +7,57 @@
 //!             one deferred closure puts the whole list among what is ready
 //!                       │ when somebody hands over, or maintains
 //!                       ▼
+//!             a spare list, where there is none ──► freed one by one by those who write,
+//!                       │ else                      who take the memory for what they write
+//!                       ▼
 //!                    freed
 //! ```
 //!
 //! Handing a batch over later than its objects were unlinked only delays their freeing. The
 //! closures of crossbeam-epoch run on any thread that takes a guard, readers included: so they
 //! free nothing themselves, or one get in a thousand would free hundreds of entries.
+//!
+//! An allocator is slow at what a cache does to it: hundreds of blocks freed in a row, by a thread
+//! that did not allocate them, overflow what it keeps for each thread, and are merged and split
+//! again. A block that goes from one entry to the next never comes there.
 
-use std::ptr;
+use std::alloc::{Layout, dealloc};
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::reclaim::Guard;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::figures::AtomicU64;
+
+/// Whether writers keep memory for themselves. In models every object is retired by itself, and
+/// the lock would be a step to branch at.
+const KEEPS_SPARE: bool = !cfg!(any(scopecache_loom, scopecache_shuttle));
 
 /// An object that can lie in a [`Stash`].
 ///
 /// # Safety
 ///
 /// `link` is used by nobody else once the object was retired, `bytes` does not change, and
-/// `free` may be called on any thread.
+/// `clear` may be called on any thread.
 pub(crate) unsafe trait Retire: Sized {
     fn link(&self) -> &AtomicPtr<Self>;
     fn bytes(&self) -> u64;
+    /// Drops what the object holds; answers its memory, which is the caller's from now on, and
+    /// the layout that it was allocated with.
+    ///
     /// # Safety
     /// Nobody reaches the object any more; called once.
-    unsafe fn free(object: *mut Self);
+    unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout);
+    /// # Safety
+    /// As for `clear`.
+    unsafe fn free(object: *mut Self) {
+        // SAFETY: as the caller promises; the block is ours then.
+        unsafe {
+            let (block, layout) = Self::clear(object);
+            dealloc(block.as_ptr(), layout);
+        }
+    }
 }
 
 /// What one cache has handed to the epochs and is not yet freed.
@@ -47,9 +72,22 @@ pub(crate) struct Retired<T: Retire> {
 /// Objects that were handed over together.
 struct Batch<T> {
     list: *mut T,
+    /// About what they take together.
     bytes: u64,
     next: *mut Self,
 }
+
+/// Objects that nobody reaches any more and that are still to be freed.
+struct Spare<T> {
+    next: *mut T,
+    /// Bytes of what was taken from here, not yet subtracted from what is retired.
+    owed: u64,
+    /// Something was added or taken since the last look at it.
+    in_use: bool,
+}
+
+// SAFETY: what is in the list belongs to it alone, and may be freed on any thread.
+unsafe impl<T: Retire> Send for Spare<T> {}
 
 // SAFETY: batches and what they hold are reached by whoever takes the stack, alone; objects may
 // be freed on any thread, as `Retire` says.
@@ -61,11 +99,8 @@ pub(crate) struct Stash<T: Retire> {
     head: AtomicPtr<T>,
     /// Bytes on the stack.
     bytes: AtomicU64,
-    #[cfg_attr(
-        any(scopecache_loom, scopecache_shuttle),
-        expect(dead_code, reason = "models retire each object by itself")
-    )]
     batch_bytes: u64,
+    spare: Mutex<Spare<T>>,
 }
 
 impl<T: Retire> Retired<T> {
@@ -80,6 +115,12 @@ impl<T: Retire> Retired<T> {
 
     /// Frees what no guard keeps any more.
     pub(crate) fn free_ready(&self) {
+        self.take_ready(|_| false);
+    }
+
+    /// Shows each batch that no guard keeps any more to `wanted`, and frees those that it does
+    /// not take over.
+    fn take_ready(&self, mut wanted: impl FnMut(&Batch<T>) -> bool) {
         // Relaxed: most of the time there is nothing; the swap looks again.
         if self.ready.load(Ordering::Relaxed).is_null() {
             return;
@@ -88,13 +129,23 @@ impl<T: Retire> Retired<T> {
         let mut batch = self.ready.swap(ptr::null_mut(), Ordering::Acquire);
         while !batch.is_null() {
             // SAFETY: made by `Box::into_raw` in `hand_over`; the swap made the stack ours.
-            let Batch { list, bytes, next } = *unsafe { Box::from_raw(batch) };
-            // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
-            unsafe { free_list(list) };
-            // Relaxed: a figure.
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            batch = next;
+            let this = unsafe { Box::from_raw(batch) };
+            batch = this.next;
+            if !wanted(&this) {
+                // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
+                unsafe { self.free_list(this.list) };
+            }
         }
+    }
+
+    /// # Safety
+    ///
+    /// The list is the caller's, nobody else reaches it, and its bytes are counted here.
+    unsafe fn free_list(&self, list: *mut T) {
+        // SAFETY: passed on to the caller.
+        let bytes = unsafe { free_list(list) };
+        // Relaxed: a figure.
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// # Safety
@@ -125,7 +176,13 @@ impl<T: Retire> Drop for Retired<T> {
 impl<T: Retire> Stash<T> {
     /// A stash that hands itself over whenever it holds more than `batch_bytes`.
     pub(crate) fn new(batch_bytes: u64) -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), bytes: AtomicU64::new(0), batch_bytes }
+        let spare = Spare { next: ptr::null_mut(), owed: 0, in_use: false };
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            bytes: AtomicU64::new(0),
+            batch_bytes,
+            spare: Mutex::new(spare),
+        }
     }
 
     /// Bytes that lie here, not yet handed over.
@@ -189,27 +246,16 @@ impl<T: Retire> Stash<T> {
         unsafe { guard.defer(object.cast_const().cast(), free) };
     }
 
-    /// Hands everything here to the epochs, and frees what was handed over long enough ago.
+    /// Hands everything here to the epochs, and frees what was handed over long enough ago, or
+    /// keeps a batch of it where there is none to spare.
     pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
-        retired.free_ready();
+        retired.take_ready(|batch| self.adopt(batch));
         // Acquire: pairs with the Release in `push`.
         let list = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         if list.is_null() {
             return;
         }
-        let mut bytes = 0;
-        let mut object = list;
-        while !object.is_null() {
-            // SAFETY: the swap made the list ours, and nothing in it is freed before the defer.
-            let this = unsafe { &*object };
-            bytes += this.bytes();
-            // Relaxed: acquired with the head.
-            object = this.link().load(Ordering::Relaxed);
-        }
-        // Relaxed: figures. First added there, then subtracted here: the sum of both is never
-        // less than what is held.
-        retired.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let bytes = self.move_bytes(retired);
         let retired = Arc::clone(retired);
         let batch = Box::into_raw(Box::new(Batch { list, bytes, next: ptr::null_mut() }));
         // SAFETY: what the epochs run is run once, when no guard keeps the batch any more.
@@ -219,6 +265,111 @@ impl<T: Retire> Stash<T> {
         unsafe { guard.defer(list.cast_const().cast(), ready) };
         guard.flush();
     }
+
+    /// Moves the figure of what lay here to what is retired; answers it. It has the bytes of all
+    /// that was taken off the stack before, unless another one moved them, and perhaps of what is
+    /// just being pushed.
+    fn move_bytes(&self, retired: &Retired<T>) -> u64 {
+        loop {
+            // Acquire: pairs with the Release below: what another one moved is counted there
+            // before we, or those who free the batch, subtract anything from it.
+            let bytes = self.bytes.load(Ordering::Acquire);
+            // Relaxed: figures. First added there, then subtracted here: the sum of both is never
+            // less than what is held.
+            retired.bytes.fetch_add(bytes, Ordering::Relaxed);
+            // Release: see above. Relaxed failure: loaded again.
+            if self.bytes.compare_exchange(bytes, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
+                return bytes;
+            }
+            // Relaxed: as above.
+            retired.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a batch over as the spare list, if there is none and it is of the usual size: large
+    /// objects are not worth being kept.
+    fn adopt(&self, batch: &Batch<T>) -> bool {
+        let mut spare = self.spare.lock();
+        let wanted = spare.next.is_null() && batch.bytes <= 2 * self.batch_bytes;
+        if wanted {
+            spare.next = batch.list;
+            spare.in_use = true;
+        }
+        wanted
+    }
+
+    /// Memory of this layout for an object that is to be made, from what is to be freed.
+    ///
+    /// Frees one or two objects in any case, if there are any to spare: so a writer takes away as
+    /// much as it retires.
+    pub(crate) fn take_block(&self, layout: Layout, retired: &Retired<T>) -> Option<NonNull<u8>> {
+        const TRIES: usize = 2;
+        for _ in 0..if KEEPS_SPARE { TRIES } else { 0 } {
+            // Somebody else takes one just now: the allocator has others.
+            let object = self.spare.try_lock()?.pop(retired)?;
+            // Without the lock: dropping a value may call user code.
+            // SAFETY: it was on the spare list, whose objects nobody else reaches.
+            let (block, found) = unsafe { T::clear(object) };
+            if found == layout {
+                return Some(block);
+            }
+            // SAFETY: allocated with this layout, and ours.
+            unsafe { dealloc(block.as_ptr(), found) };
+        }
+        None
+    }
+
+    /// Frees the spare list, if nobody has used it since the last call.
+    pub(crate) fn free_idle_spare(&self, retired: &Retired<T>) {
+        if !KEEPS_SPARE {
+            return;
+        }
+        let mut spare = self.spare.lock();
+        if std::mem::take(&mut spare.in_use) {
+            return;
+        }
+        drop(spare);
+        self.free_spare(retired);
+    }
+
+    /// Frees the spare list.
+    pub(crate) fn free_spare(&self, retired: &Retired<T>) {
+        if !KEEPS_SPARE {
+            return;
+        }
+        let list = self.spare.lock().take(retired);
+        // Without the lock: dropping a value may call user code.
+        // SAFETY: off the spare list, whose objects nobody else reaches.
+        unsafe { retired.free_list(list) };
+    }
+}
+
+impl<T: Retire> Spare<T> {
+    fn pop(&mut self, retired: &Retired<T>) -> Option<*mut T> {
+        /// Bytes from which on they are subtracted from the figure, which all threads share.
+        const MOST_OWED: u64 = 4096;
+        let object = self.next;
+        // SAFETY: objects on the list are not yet freed.
+        let this = unsafe { object.as_ref() }?;
+        // Relaxed: the list is read under its lock.
+        self.next = this.link().load(Ordering::Relaxed);
+        self.in_use = true;
+        self.owed += this.bytes();
+        if self.owed > MOST_OWED || self.next.is_null() {
+            self.settle(retired);
+        }
+        Some(object)
+    }
+
+    fn take(&mut self, retired: &Retired<T>) -> *mut T {
+        self.settle(retired);
+        std::mem::replace(&mut self.next, ptr::null_mut())
+    }
+
+    fn settle(&mut self, retired: &Retired<T>) {
+        // Relaxed: a figure.
+        retired.bytes.fetch_sub(std::mem::take(&mut self.owed), Ordering::Relaxed);
+    }
 }
 
 impl<T: Retire> Drop for Stash<T> {
@@ -227,19 +378,195 @@ impl<T: Retire> Drop for Stash<T> {
         // and with it every reader.
         // Relaxed: exclusive access.
         unsafe { free_list(self.head.load(Ordering::Relaxed)) };
+        if KEEPS_SPARE {
+            // SAFETY: nobody reaches what is on the spare list.
+            unsafe { free_list(self.spare.lock().next) };
+        }
     }
 }
 
+/// Answers the bytes that it freed.
+///
 /// # Safety
 ///
 /// The list is the caller's, and nobody else reaches it.
-unsafe fn free_list<T: Retire>(mut object: *mut T) {
-    while !object.is_null() {
-        // SAFETY: not yet freed, as the caller promises; its link is read before it goes.
+unsafe fn free_list<T: Retire>(mut object: *mut T) -> u64 {
+    let mut bytes = 0;
+    // SAFETY: not yet freed, as the caller promises; what is needed of it is read before it goes.
+    while let Some(this) = unsafe { object.as_ref() } {
+        bytes += this.bytes();
         // Relaxed: acquired with the head of the list.
-        let next = unsafe { &*object }.link().load(Ordering::Relaxed);
+        let next = this.link().load(Ordering::Relaxed);
         // SAFETY: as the caller promises.
         unsafe { T::free(object) };
         object = next;
+    }
+    bytes
+}
+
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::reclaim::pin;
+
+    /// An object of any size that counts how many were dropped.
+    #[repr(C)]
+    struct Object {
+        link: AtomicPtr<Self>,
+        dropped: Arc<AtomicUsize>,
+        layout: Layout,
+    }
+
+    // SAFETY: the link serves the stash alone; the rest does not change.
+    unsafe impl Retire for Object {
+        fn link(&self) -> &AtomicPtr<Self> {
+            &self.link
+        }
+
+        fn bytes(&self) -> u64 {
+            self.layout.size() as u64
+        }
+
+        unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout) {
+            // SAFETY: made by `Pile::retire`, and ours.
+            let this = unsafe { object.read() };
+            this.dropped.fetch_add(1, Ordering::Relaxed);
+            (NonNull::new(object.cast()).expect("an object"), this.layout)
+        }
+    }
+
+    struct Pile {
+        stash: Stash<Object>,
+        retired: Arc<Retired<Object>>,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    impl Pile {
+        fn new() -> Self {
+            Self {
+                stash: Stash::new(1024),
+                retired: Arc::new(Retired::new()),
+                dropped: Arc::default(),
+            }
+        }
+
+        /// Makes an object of the layout, in a spare block if there is one; tells whether.
+        fn retire(&self, layout: Layout) -> bool {
+            let spare = self.stash.take_block(layout, &self.retired);
+            let reused = spare.is_some();
+            let block = spare.unwrap_or_else(|| {
+                // SAFETY: not empty.
+                NonNull::new(unsafe { std::alloc::alloc(layout) }).expect("memory")
+            });
+            let link = AtomicPtr::new(ptr::null_mut());
+            let object = block.cast::<Object>();
+            // SAFETY: the block is ours and large enough; nobody else ever reaches the object.
+            unsafe {
+                object.write(Object { link, dropped: Arc::clone(&self.dropped), layout });
+                self.stash.push(object.as_ptr(), &self.retired, &pin());
+            }
+            reused
+        }
+
+        fn bytes(&self) -> u64 {
+            self.stash.bytes() + self.retired.bytes()
+        }
+
+        fn dropped(&self) -> usize {
+            self.dropped.load(Ordering::Relaxed)
+        }
+
+        fn has_spare(&self) -> bool {
+            !self.stash.spare.lock().next.is_null()
+        }
+
+        fn flush(&self) {
+            // Others' guards may hold the epoch back for a while.
+            while self.bytes() > 0 {
+                let guard = pin();
+                self.stash.hand_over(&self.retired, &guard);
+                guard.flush();
+                drop(guard);
+                self.retired.free_ready();
+                self.stash.free_spare(&self.retired);
+            }
+        }
+    }
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, align_of::<Object>()).expect("a layout")
+    }
+
+    /// A pile whose spare list is full of objects of 128 bytes.
+    fn pile_with_spare() -> Pile {
+        let pile = Pile::new();
+        for _ in 0..64 {
+            pile.retire(layout(128));
+        }
+        // Others' guards may hold the epoch back for a while.
+        while !pile.has_spare() {
+            let guard = pin();
+            pile.stash.hand_over(&pile.retired, &guard);
+            guard.flush();
+        }
+        pile
+    }
+
+    #[test]
+    fn writers_write_into_what_was_retired() {
+        let pile = pile_with_spare();
+        let dropped = pile.dropped();
+        assert!(pile.retire(layout(128)));
+        assert_eq!(pile.dropped(), dropped + 1);
+        pile.flush();
+        assert_eq!(pile.dropped(), 65);
+    }
+
+    #[test]
+    fn blocks_of_another_size_are_freed() {
+        let pile = pile_with_spare();
+        let dropped = pile.dropped();
+        assert!(!pile.retire(layout(136)));
+        assert_eq!(pile.dropped(), dropped + 2, "twice what was retired");
+        while pile.has_spare() {
+            assert!(pile.stash.take_block(layout(64), &pile.retired).is_none());
+        }
+        pile.flush();
+        assert_eq!(pile.dropped(), 65);
+    }
+
+    #[test]
+    fn an_idle_spare_list_is_freed_and_large_objects_never_get_there() {
+        let pile = pile_with_spare();
+        pile.stash.free_idle_spare(&pile.retired);
+        assert!(pile.has_spare(), "it was filled just now");
+        pile.stash.free_idle_spare(&pile.retired);
+        assert!(!pile.has_spare());
+        // Other small ones may still be under way.
+        pile.flush();
+        for _ in 0..64 {
+            pile.retire(layout(4096));
+            assert!(!pile.has_spare(), "a large object is kept");
+        }
+        pile.flush();
+        assert_eq!(pile.dropped(), 128);
+    }
+
+    #[test]
+    fn what_is_left_is_freed_with_the_stash() {
+        let pile = Pile::new();
+        for _ in 0..1000 {
+            pile.retire(layout(128));
+        }
+        let dropped = Arc::clone(&pile.dropped);
+        let retired = Arc::clone(&pile.retired);
+        drop(pile);
+        while Arc::strong_count(&retired) > 1 {
+            pin().flush();
+        }
+        drop(retired);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1000);
     }
 }

@@ -20,7 +20,7 @@
 mod draft;
 mod track;
 
-use std::alloc::{Layout, dealloc};
+use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -124,6 +124,7 @@ struct Plan {
 }
 
 impl Plan {
+    #[inline]
     fn layout(&self) -> Layout {
         Layout::from_size_align(self.size, self.align).expect("an entry fits into memory")
     }
@@ -189,12 +190,12 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
         self.own_bytes()
     }
 
-    unsafe fn free(object: *mut Self) {
+    unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout) {
         // SAFETY: valid and unreachable for others, as the caller promises.
         let (plan, shape, extent) =
             unsafe { ((*object).own_plan(), (*object).shape, (*object).extent()) };
-        // SAFETY: the parts stand where the plan says and are dropped here, once, before their
-        // allocation, which was made with this layout.
+        // SAFETY: the parts stand where the plan says and are dropped here, once; the allocation
+        // was made with the plan's layout, and is not null.
         unsafe {
             let area = object.cast::<u8>().add(plan.value);
             if shape & PLACEHOLDER != 0 {
@@ -203,7 +204,7 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
                 V::drop_in_place(area, extent);
             }
             object.drop_in_place();
-            dealloc(object.cast(), plan.layout());
+            (NonNull::new_unchecked(object.cast()), plan.layout())
         }
     }
 }

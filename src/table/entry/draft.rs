@@ -1,6 +1,6 @@
 //! An entry before it is published: how the allocation is made, filled and given away.
 
-use std::alloc::{alloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -45,10 +45,15 @@ impl Heritage {
 }
 
 impl<V: Value, O> Draft<V, O> {
-    /// An entry that holds `input`.
-    pub(crate) fn with_value(header: &Header<'_>, input: V::Input<'_>, extent: Extent) -> Self {
+    /// An entry that holds `input`, in a block that `spare` gives, or else in a new one.
+    pub(crate) fn with_value(
+        header: &Header<'_>,
+        input: V::Input<'_>,
+        extent: Extent,
+        spare: impl FnOnce(Layout) -> Option<NonNull<u8>>,
+    ) -> Self {
         // SAFETY: the area is that of this extent, which is the input's.
-        Self::allocate(header, shape(header, extent), extent, |area| unsafe {
+        Self::make(header, shape(header, extent), extent, spare, |area| unsafe {
             V::write(input, area)
         })
     }
@@ -56,10 +61,17 @@ impl<V: Value, O> Draft<V, O> {
     /// An entry that holds the place of a value which is being loaded.
     pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
         let extent = Extent { len: 0, shared: false };
+        let shape = shape(header, extent) | PLACEHOLDER;
         // SAFETY: the area of a placeholder is one `Arc<Flight>`.
-        Self::allocate(header, shape(header, extent) | PLACEHOLDER, extent, |area| unsafe {
-            area.cast::<Arc<Flight>>().write(flight);
-        })
+        Self::make(
+            header,
+            shape,
+            extent,
+            |_| None,
+            |area| unsafe {
+                area.cast::<Arc<Flight>>().write(flight);
+            },
+        )
     }
 
     /// A copy of `old` with the times of `header`: the same value, or the same flight.
@@ -71,27 +83,24 @@ impl<V: Value, O> Draft<V, O> {
                 // SAFETY: `old` is no placeholder, so `V::write` made its area with this extent,
                 // and its guard keeps it.
                 let input = unsafe { V::copy(old.at(old.header().own_plan().value), extent) };
-                Self::with_value(header, input, extent)
+                Self::with_value(header, input, extent, |_| None)
             }
         }
     }
 
-    fn allocate(
+    /// `spare` answers memory of the layout that it is asked for, which is then the entry's own.
+    fn make(
         header: &Header<'_>,
         shape: u16,
         extent: Extent,
+        spare: impl FnOnce(Layout) -> Option<NonNull<u8>>,
         write_value: impl FnOnce(*mut u8),
     ) -> Self {
         let plan = Entry::<V, O>::plan(shape, extent);
         let layout = plan.layout();
-        // SAFETY: the layout holds at least the header, so it is not empty.
-        let base = unsafe { alloc(layout) };
-        let Some(entry) = NonNull::new(base.cast::<Entry<V, O>>()) else {
-            handle_alloc_error(layout)
-        };
-        // The 16 high bits of a slot hold a tag.
-        assert!(tagged::fits(base), "scopecache needs pointers of at most 48 bits");
-        // SAFETY: the allocation is ours, aligned for the header, and the plan says where in it
+        let block = spare(layout).unwrap_or_else(|| allocate(layout));
+        let (base, entry) = (block.as_ptr(), block.cast::<Entry<V, O>>());
+        // SAFETY: the block is ours, aligned for the header, and the plan says where in it
         // the parts stand; none overlaps another.
         unsafe {
             entry.write(Entry {
@@ -158,7 +167,7 @@ impl<V: Value, O> Draft<V, O> {
         let at = entry.own_plan().value;
         // SAFETY: only drafts with a value are redated; `V::write` made the area.
         let input = unsafe { V::copy(self.entry.as_ptr().cast::<u8>().add(at), extent) };
-        Self::with_value(header, input, extent)
+        Self::with_value(header, input, extent, |_| None)
     }
 
     pub(crate) fn set_deadline(&mut self, deadline: Nanos) {
@@ -187,4 +196,13 @@ impl<V: Value, O> Drop for Draft<V, O> {
         // SAFETY: nobody else has a draft, and it goes now.
         unsafe { Entry::free(self.entry.as_ptr()) };
     }
+}
+
+/// A block of a layout that is not empty: an entry has a header.
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: see above.
+    let base = unsafe { alloc(layout) };
+    // The 16 high bits of a slot hold a tag.
+    assert!(tagged::fits(base), "scopecache needs pointers of at most 48 bits");
+    NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout))
 }
