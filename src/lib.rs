@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod expiry;
 mod item;
+mod memory;
 mod namespace;
 mod options;
 mod policy;

@@ -18,6 +18,7 @@ use crate::directory::{Directory, Node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryPolicy;
 use crate::item::Item;
+use crate::memory::prefetch;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::policy::{Eviction, Policy};
 use crate::reclaim::{Guard, Retired, Stash};
@@ -164,7 +165,7 @@ impl<V: Value, S> Core<V, S> {
     ) -> Self {
         // What lies in the stashes together stays below an eighth of what may be retired, and so
         // does what writers keep to write into.
-        let batch_bytes = (settings.max_retired_bytes / (8 * shards as u64)).min(64 << 10);
+        let batch_bytes = (settings.max_retired_bytes / (8 * shards as u64)).min(16 << 10);
         let now = clock.now() / settings.tick;
         let total = settings.max_entries.unwrap_or(budget.max());
         let shard = || {
@@ -229,7 +230,7 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn prefetch(&self, target: &Target<'_>) {
         self.table.prefetch_bucket(target.hash);
         if let Some(cell) = target.cell {
-            table::prefetch(cell.get());
+            prefetch(cell.get());
         }
     }
 
@@ -249,7 +250,7 @@ impl<V: Value, S> Core<V, S> {
         'search: loop {
             for (slot, entry) in self.table.probe(target.hash, guard) {
                 // Most entries take two lines; the second is asked for with the first.
-                table::prefetch(entry.as_ptr().wrapping_byte_add(64));
+                prefetch(entry.as_ptr().wrapping_byte_add(64));
                 if !is_of(entry, target, known) {
                     continue;
                 }

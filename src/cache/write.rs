@@ -25,6 +25,8 @@ impl<V: Value, S> Core<V, S> {
         options: &SetOptions,
     ) -> Result<Option<Version>> {
         self.check_open()?;
+        // It comes while the clock is read.
+        self.prefetch(target);
         let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;

@@ -25,12 +25,13 @@ use std::ptr::NonNull;
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
 use crate::item::Usage;
+use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
-use crate::table::{Owner, prefetch};
+use crate::table::Owner;
 use crate::value::allocated;
 
 /// In `word`: the node is out of the directory.

@@ -25,6 +25,7 @@ use std::alloc::{Layout, dealloc};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::memory::prefetch;
 use crate::reclaim::Guard;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -353,6 +354,10 @@ impl<T: Retire> Spare<T> {
         let this = unsafe { object.as_ref() }?;
         // Relaxed: the list is read under its lock.
         self.next = this.link().load(Ordering::Relaxed);
+        // The next writer reads its header and writes over all of it.
+        for line in 0..3 {
+            prefetch(self.next.wrapping_byte_add(64 * line));
+        }
         self.in_use = true;
         self.owed += this.bytes();
         if self.owed > MOST_OWED || self.next.is_null() {
