@@ -344,10 +344,10 @@ impl<V: Value, S> Core<V, S> {
     /// Books an entry that the caller has taken out of its slot, by whatever compare-exchange,
     /// with nothing of its node in its place.
     pub(crate) fn took_out(&self, hash: u64, entry: Seen<'_, V, Node>) {
-        let node = entry.owner();
-        node.book(None, Some(entry.bytes()));
-        self.retire(hash, entry);
-        self.account(hash).release(entry.bytes());
+        let (node, bytes) = (entry.owner(), entry.bytes());
+        node.book(None, Some(bytes));
+        self.retire(hash, entry, bytes);
+        self.account(hash).release(bytes);
         if let Some(entries) = &self.entries_budget {
             entries.account(self.shard(hash)).release(1);
         }
@@ -365,14 +365,14 @@ impl<V: Value, S> Core<V, S> {
         swept
     }
 
-    /// Ends the load whose place the entry held, and hands it to the reclaimer.
-    pub(crate) fn retire(&self, hash: u64, entry: Seen<'_, V, Node>) {
+    /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
+    pub(crate) fn retire(&self, hash: u64, entry: Seen<'_, V, Node>, bytes: u64) {
         if cfg!(not(bug = "no_cancel")) {
             entry.cancel_flight();
         }
         let shard = &self.shards[self.shard(hash)];
         // SAFETY: the caller has taken it out of its slot, the only place where others find it.
-        unsafe { shard.stash.push(entry.as_ptr(), &self.retired, entry.guard()) };
+        unsafe { shard.stash.push(entry.as_ptr(), bytes, &self.retired, entry.guard()) };
     }
 
     pub(crate) fn count_entries(&self, hash: u64, change: i64) {

@@ -143,7 +143,7 @@ impl<V: Value, S> Core<V, S> {
             self.make_room_in_steps(target.hash, bytes)?;
         }
         let guard = pin();
-        let (mut writer, mut draft) = self.writer(target, input, extent, &times, &guard)?;
+        let (mut writer, mut draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
         let shown = show(&draft);
         let version = writer.version();
         loop {

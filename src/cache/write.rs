@@ -47,7 +47,7 @@ impl<V: Value, S> Core<V, S> {
         if hopeless {
             return Ok(None);
         }
-        let (mut writer, draft) = self.writer(target, input, extent, &times, &guard)?;
+        let (mut writer, draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
         if condition == Condition::Absent {
             writer = writer.with_intent(Intent::Insert);
         }
@@ -89,7 +89,9 @@ impl<V: Value, S> Core<V, S> {
                     sliding: old.sliding(),
                     keep_ttl: false,
                 };
-                let (mut writer, draft) = self.writer(target, input, extent, &times, &guard)?;
+                let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
+                let (mut writer, draft) =
+                    self.writer(target, input, extent, &times, bytes, &guard)?;
                 let version = writer.version();
                 let stored = writer.replace_visible(draft, &slot, old, &guard)?.is_ok();
                 Ok(stored.then_some(version))
@@ -193,17 +195,17 @@ impl<V: Value, S> Core<V, S> {
         Ok(extent)
     }
 
-    /// A writer with an entry that holds `input`.
+    /// A writer with an entry that holds `input` and will take so many bytes.
     pub(super) fn writer<'c>(
         &'c self,
         target: &'c Target<'c>,
         input: V::Input<'_>,
         extent: Extent,
         times: &Times,
+        bytes: u64,
         guard: &'c Guard,
     ) -> Result<(Writer<'c, V, S>, Draft<V, Node>)> {
         let header = header(target, times);
-        let bytes = Draft::<V, Node>::bytes_of(&header, extent);
         // With what belongs to it: nothing is to be evicted for what cannot fit.
         if bytes.saturating_add(INSERT_BYTES) > self.budget.max() {
             return Err(Error::with_detail(

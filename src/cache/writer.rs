@@ -167,14 +167,15 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         // leaves the push of a handle to us.
         let mut heritage = Heritage::of(old);
         heritage.indexed |= cfg!(bug = "no_own_handle");
-        let growth = self.bytes.saturating_sub(old.bytes());
+        let went = old.bytes();
+        let growth = self.bytes.saturating_sub(went);
         self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;
         draft.prepare(old.owner_ptr(), State::Live, heritage);
         match self.core.table.replace(slot, draft, guard) {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
-                self.replaced(entry, old);
+                self.replaced(entry, old, went);
                 if !heritage.indexed {
                     self.linked(entry);
                 }
@@ -186,11 +187,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         }
     }
 
-    /// Books that `entry` took the place and the count of `old`, of the same node.
-    fn replaced(&mut self, entry: Seen<'_, V, Node>, old: Seen<'_, V, Node>) {
-        let (came, went) = (self.bytes, old.bytes());
+    /// Books that `entry` took the place and the count of `old`, of the same node and of `went`
+    /// bytes.
+    fn replaced(&mut self, entry: Seen<'_, V, Node>, old: Seen<'_, V, Node>, went: u64) {
+        let came = self.bytes;
         entry.owner().book(Some(came), Some(went));
-        self.core.retire(self.target.hash, old);
+        self.core.retire(self.target.hash, old, went);
         if came >= went {
             self.hold.spend(came - went);
         } else {
@@ -343,7 +345,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
-            self.replaced(entry, found);
+            self.replaced(entry, found, found.bytes());
             // The entry has the count of `found`; ours goes.
             core.release(hash, node, guard);
         } else {

@@ -192,16 +192,22 @@ impl<T: Retire> Stash<T> {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Retires `object`.
+    /// Retires `object`, which has so many bytes.
     ///
     /// # Safety
     ///
     /// The object was unlinked, by the caller alone, from everything that a guard taken later
     /// could start from, and comes from where [`Retire::free`] expects it.
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-    pub(crate) unsafe fn push(&self, object: *mut T, retired: &Arc<Retired<T>>, guard: &Guard) {
+    pub(crate) unsafe fn push(
+        &self,
+        object: *mut T,
+        bytes: u64,
+        retired: &Arc<Retired<T>>,
+        guard: &Guard,
+    ) {
         // SAFETY: retired by the caller alone, and not freed before it is handed over.
-        let (link, bytes) = unsafe { ((*object).link(), (*object).bytes()) };
+        let link = unsafe { (*object).link() };
         // Relaxed: counted before it is linked in, so that `hand_over` never subtracts more
         // than was added; only the sum matters.
         let total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -230,7 +236,7 @@ impl<T: Retire> Stash<T> {
     ///
     /// As for the real one.
     #[cfg(any(scopecache_loom, scopecache_shuttle))]
-    pub(crate) unsafe fn push(&self, object: *mut T, _: &Arc<Retired<T>>, guard: &Guard) {
+    pub(crate) unsafe fn push(&self, object: *mut T, _: u64, _: &Arc<Retired<T>>, guard: &Guard) {
         // SAFETY: retired by the caller alone, and not freed before the guard is gone.
         // Relaxed: as in the real one; a swap, since loom lets a compare-exchange overlook a
         // plain store.
@@ -470,7 +476,7 @@ mod tests {
             // SAFETY: the block is ours and large enough; nobody else ever reaches the object.
             unsafe {
                 object.write(Object { link, dropped: Arc::clone(&self.dropped), layout });
-                self.stash.push(object.as_ptr(), &self.retired, &pin());
+                self.stash.push(object.as_ptr(), layout.size() as u64, &self.retired, &pin());
             }
             reused
         }
