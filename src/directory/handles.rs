@@ -35,11 +35,13 @@ use crate::tagged;
 use crate::value::allocated;
 
 /// Handles that stand in the node itself: enough for a small session.
-const INLINE: usize = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 2 };
-const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 4 };
+const INLINE: usize = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 3 };
+/// Places of the first chunk. Odd numbers fill blocks as allocators have them, multiples of 16 less
+/// their own word.
+const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 5 };
 /// In the tag of a chunk's `next`, beside its capacity: the successor has another owner.
 const TAKEN: u16 = 1 << 15;
-const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 64 };
+const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 63 };
 
 /// The most bytes that one push can allocate.
 pub(crate) const CHUNK_BYTES: u64 = allocated(chunk_size(MOST)) as u64;
@@ -156,7 +158,7 @@ impl Handles {
             None => (LEAST, 0),
             Some(full) => {
                 let capacity = full.capacity();
-                (capacity.saturating_mul(2).clamp(LEAST, MOST), full.count_from_here())
+                ((2 * capacity + 1).clamp(LEAST, MOST), full.count_from_here())
             }
         };
         let new = Chunk::allocate(capacity, behind, below);
