@@ -402,6 +402,11 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         };
         let mut vain = 0;
         while vain < VAIN && !self.held_up && !is_enough(self) {
+            if !self.may_move_queued(upkeep) {
+                self.search(upkeep);
+                vain += 1;
+                continue;
+            }
             let Some(policy) = &mut upkeep.policy else { return };
             match self.core.with_share(|share| policy.evict(amount, *share, self)) {
                 Evicted::Entry(_) => {}
@@ -412,6 +417,18 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 }
             }
         }
+    }
+
+    /// Whether there is memory for what the queues may take while they choose: it is booked
+    /// afterwards, and a small cache evicts nothing for so much.
+    fn may_move_queued(&self, upkeep: &mut Upkeep) -> bool {
+        let bytes = Policy::CALL_BYTES;
+        if bytes <= self.core.budget.max() / UPKEEP_PART {
+            return true;
+        }
+        let booked = self.core.budget.account(self.shard).try_reserve(bytes);
+        upkeep.booked += if booked { bytes } else { 0 };
+        booked
     }
 
     fn has_made(&self, need: Need) -> bool {
