@@ -110,6 +110,8 @@ pub enum Op {
     Tend,
     /// Reclaims as long as anything is pending, a few steps at most.
     Reclaim,
+    /// Closes the cache; once only.
+    Close,
 }
 
 impl Op {
@@ -141,7 +143,8 @@ impl Op {
             | Self::Advance(_)
             | Self::Sweep
             | Self::Tend
-            | Self::Reclaim => None,
+            | Self::Reclaim
+            | Self::Close => None,
         }
     }
 }

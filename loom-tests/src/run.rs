@@ -62,44 +62,44 @@ impl Scene {
         self.cache.pin()
     }
 
-    /// Does `op` as the steps of a thread from `step` on.
+    /// Does `op` as the steps of a thread from `step` on; none where the cache is closed.
     pub(crate) fn run(&self, step: usize, op: &Op) -> impl Iterator<Item = Event> + use<> {
-        let unordered = matches!(op, Op::Keys(_));
-        let facts = self.facts(op);
+        let unordered = matches!(op, Op::Keys(_) | Op::Close);
+        let facts = self.facts(op).unwrap_or_default();
         facts.into_iter().enumerate().map(move |(at, fact)| {
             let step = if unordered { step } else { step + at };
             Event { thread: 0, step, fact }
         })
     }
 
-    fn facts(&self, op: &Op) -> Vec<Fact> {
+    fn facts(&self, op: &Op) -> Option<Vec<Fact>> {
         let seconds = Duration::from_secs;
-        match *op {
+        Some(match *op {
             Op::OpenScopes => {
                 let scope = |owner: &Owner| (*owner, self.scope(*owner));
                 let scopes = self.owners.iter().map(scope).collect();
                 assert!(self.scopes.set(scopes).is_ok(), "scopes are opened once");
                 vec![]
             }
-            Op::Set(place, value) => self.store(place, value, Ttl::None, Condition::Always),
+            Op::Set(place, value) => self.store(place, value, Ttl::None, Condition::Always)?,
             Op::SetFor(place, value, ttl) => {
-                self.store(place, value, Ttl::For(ttl), Condition::Always)
+                self.store(place, value, Ttl::For(ttl), Condition::Always)?
             }
             Op::SetKeepingTtl(place, value) => {
-                self.store(place, value, Ttl::Keep, Condition::Always)
+                self.store(place, value, Ttl::Keep, Condition::Always)?
             }
-            Op::Insert(place, value) => self.store(place, value, Ttl::None, Condition::Absent),
+            Op::Insert(place, value) => self.store(place, value, Ttl::None, Condition::Absent)?,
             Op::InsertFor(place, value, ttl) => {
-                self.store(place, value, Ttl::For(ttl), Condition::Absent)
+                self.store(place, value, Ttl::For(ttl), Condition::Absent)?
             }
-            Op::Replace(place, value) => self.store(place, value, Ttl::None, Condition::Present),
+            Op::Replace(place, value) => self.store(place, value, Ttl::None, Condition::Present)?,
             Op::CompareAndSet(place, old, value) => {
-                self.store(place, value, Ttl::None, Condition::Value(old))
+                self.store(place, value, Ttl::None, Condition::Value(old))?
             }
             Op::Update(place, by) => {
                 let change = |value: &Counted| Counted::new(value.get() + by);
                 let done = self.with(place, |scope| scope.update(place.key, change));
-                vec![Fact::Added { name: name(place), by, done: done.expect("open").is_some() }]
+                vec![Fact::Added { name: name(place), by, done: open(done)?.is_some() }]
             }
             Op::Get(place) => {
                 let item = if place.scoped {
@@ -107,18 +107,18 @@ impl Scene {
                 } else {
                     self.cache.get(place.owner.namespace(), place.key)
                 };
-                let found = item.expect("open").map(|item| item.value().get());
+                let found = open(item)?.map(|item| item.value().get());
                 vec![Fact::Found(name(place), found)]
             }
             Op::GetRef(place) => {
                 let found = self.with(place, |scope| {
                     let guard = self.cache.pin();
-                    let entry = scope.get_ref(place.key, &guard).expect("open");
+                    let entry = open(scope.get_ref(place.key, &guard))?;
                     let found = entry.as_ref().map(|entry| entry.value().get());
                     let _ = scope.contains(place.key);
                     assert_eq!(found, entry.map(|entry| entry.value().get()), "it has changed");
-                    found
-                });
+                    Some(found)
+                })?;
                 vec![Fact::Found(name(place), found)]
             }
             Op::Take(place) => {
@@ -127,7 +127,7 @@ impl Scene {
                 } else {
                     self.cache.take(place.owner.namespace(), place.key)
                 };
-                let found = item.expect("open").map(|item| item.value().get());
+                let found = open(item)?.map(|item| item.value().get());
                 vec![Fact::Took(name(place), found)]
             }
             Op::Delete(place) => {
@@ -136,15 +136,15 @@ impl Scene {
                 } else {
                     self.cache.delete(place.owner.namespace(), place.key)
                 };
-                vec![Fact::Deleted(name(place), was.expect("open"))]
+                vec![Fact::Deleted(name(place), open(was)?)]
             }
             Op::Touch(place, ttl) => {
                 let was = self.cache.touch(place.owner.namespace(), place.key, seconds(ttl));
-                vec![Fact::Touched(name(place), ttl, was.expect("open"))]
+                vec![Fact::Touched(name(place), ttl, open(was)?)]
             }
             Op::Keys(owner) => {
                 // Each key has its own moment.
-                let keys = self.cache.keys(owner.namespace()).expect("open");
+                let keys = open(self.cache.keys(owner.namespace()))?;
                 let listed = |key: &str| {
                     let count = keys.iter().filter(|listed| *listed == key.as_bytes()).count();
                     assert!(count <= 1, "{key} is listed {count} times");
@@ -153,11 +153,11 @@ impl Scene {
                 KEYS.iter().map(|&key| Fact::Listed((owner, key), listed(key))).collect()
             }
             Op::DeleteAll(owner) => {
-                self.cache.delete_namespace(owner.namespace()).expect("open");
+                open(self.cache.delete_namespace(owner.namespace()))?;
                 vec![Fact::Killed(owner)]
             }
-            Op::Lease(place, value) => self.lease(place, value, true),
-            Op::LeaseAndDrop(place) => self.lease(place, 0, false),
+            Op::Lease(place, value) => self.lease(place, value, true)?,
+            Op::LeaseAndDrop(place) => self.lease(place, 0, false)?,
             Op::HoldLease(place, value) => {
                 let lease = self.with(place, |scope| scope.lease(place.key).expect("it is free"));
                 // Nothing of loom's happens while std's lock is held, here and below.
@@ -169,12 +169,11 @@ impl Scene {
             Op::FulfilHeld(place) => {
                 let held = self.leases.lock().expect("no panic").remove(&name(place));
                 let (value, lease) = held.expect("`HoldLease` came before");
-                let stored = lease.fulfil(Counted::new(value)).expect("room for it").is_some();
-                vec![Fact::Landed(name(place), value, Some(stored))]
+                vec![fulfilled(place, value, lease)]
             }
-            Op::Load(place, value) => self.load(place, value, Vec::new),
+            Op::Load(place, value) => self.load(place, value, Vec::new)?,
             Op::LoadWithGetInside(place, value) => {
-                self.load(place, value, || self.facts(&Op::Get(place)))
+                self.load(place, value, || self.facts(&Op::Get(place)).expect("open"))?
             }
             Op::Advance(by) => {
                 self.clock.advance(seconds(by));
@@ -197,10 +196,15 @@ impl Scene {
                 }
                 vec![]
             }
-        }
+            Op::Close => {
+                self.cache.close();
+                // Each owner has its own moment.
+                self.owners.iter().copied().map(Fact::Killed).collect()
+            }
+        })
     }
 
-    fn store(&self, place: Place, value: u32, ttl: Ttl, condition: Condition) -> Vec<Fact> {
+    fn store(&self, place: Place, value: u32, ttl: Ttl, condition: Condition) -> Option<Vec<Fact>> {
         let options = match ttl {
             Ttl::None => SetOptions::new(),
             Ttl::For(seconds) => SetOptions::new().ttl(Duration::from_secs(seconds)),
@@ -225,50 +229,58 @@ impl Scene {
             Err(error)
                 if self.max_entries.is_some() && error.kind() == ErrorKind::CapacityExceeded =>
             {
-                return vec![];
+                return None;
             }
-            version => version.expect("open, and room for it"),
+            version => open(version)?,
         };
         if let Some(version) = version {
             self.versions.lock().expect("no panic").insert(value, version);
         }
-        vec![Fact::Stored { name: name(place), value, ttl, condition, done: version.is_some() }]
+        let done = version.is_some();
+        Some(vec![Fact::Stored { name: name(place), value, ttl, condition, done }])
     }
 
-    fn lease(&self, place: Place, value: u32, fulfil: bool) -> Vec<Fact> {
+    fn lease(&self, place: Place, value: u32, fulfil: bool) -> Option<Vec<Fact>> {
         self.with(place, |scope| match scope.lease(place.key) {
             Ok(lease) if fulfil => {
-                let stored = lease.fulfil(Counted::new(value)).expect("room for it").is_some();
-                vec![
-                    Fact::Leased(name(place), value),
-                    Fact::Landed(name(place), value, Some(stored)),
-                ]
+                Some(vec![Fact::Leased(name(place), value), fulfilled(place, value, lease)])
             }
             Ok(lease) => {
                 drop(lease);
-                vec![Fact::Leased(name(place), value), Fact::Dropped(name(place), value)]
+                Some(vec![Fact::Leased(name(place), value), Fact::Dropped(name(place), value)])
             }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-                vec![Fact::Refused(name(place))]
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                Some(vec![Fact::Refused(name(place))])
             }
+            refused => open(refused).map(|_| vec![]),
         })
     }
 
-    fn load(&self, place: Place, value: u32, inside: impl FnOnce() -> Vec<Fact>) -> Vec<Fact> {
+    fn load(
+        &self,
+        place: Place,
+        value: u32,
+        inside: impl FnOnce() -> Vec<Fact>,
+    ) -> Option<Vec<Fact>> {
         self.with(place, |scope| {
             let mut facts = None;
             let item = scope.get_or_load(place.key, || {
                 facts = Some(inside());
                 Ok::<_, Infallible>(Counted::new(value))
             });
-            let found = item.expect("no error").value().get();
-            let Some(facts) = facts else { return vec![Fact::Found(name(place), Some(found))] };
-            assert_eq!(found, value, "the one who loads gets what it loaded");
+            let found = open(item).map(|item| item.value().get());
+            let Some(facts) = facts else {
+                return found.map(|found| vec![Fact::Found(name(place), Some(found))]);
+            };
             let mut all = vec![Fact::Leased(name(place), value)];
             all.extend(facts);
-            all.push(Fact::Landed(name(place), value, None));
-            all
+            if let Some(found) = found {
+                assert_eq!(found, value, "the one who loads gets what it loaded");
+                all.push(Fact::Landed(name(place), value, None));
+            } else {
+                all.push(Fact::Dropped(name(place), value));
+            }
+            Some(all)
         })
     }
 
@@ -286,11 +298,30 @@ impl Scene {
     }
 }
 
+/// Overflow lines stay as long as the table.
+const LINE_BYTES: u64 = 64;
+
 /// The keys that models use.
 const KEYS: [&str; 2] = ["k", "l"];
 
 fn name(place: Place) -> Name {
     (place.owner, place.key)
+}
+
+/// The answer, or none where the cache is closed.
+fn open<T>(answer: scopecache::Result<T>) -> Option<T> {
+    match answer {
+        Err(error) if error.kind() == ErrorKind::Closed => None,
+        answer => Some(answer.unwrap_or_else(|error| panic!("{error}"))),
+    }
+}
+
+/// The end of a lease; given up where the cache is closed.
+fn fulfilled(place: Place, value: u32, lease: Lease<Counted, Spread>) -> Fact {
+    match open(lease.fulfil(Counted::new(value))) {
+        Some(stored) => Fact::Landed(name(place), value, Some(stored.is_some())),
+        None => Fact::Dropped(name(place), value),
+    }
 }
 
 /// Ends an execution: reclaims, checks that the cache is whole, empties it, and checks that
@@ -299,6 +330,12 @@ pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
     let leases = std::mem::take(&mut *scene.leases.lock().expect("no panic"));
     drop(leases);
     let cache = &scene.cache;
+    if cache.is_closed() {
+        let stats = cache.stats();
+        // Whatever was under way, the closer and the others leave nothing to be reclaimed later.
+        assert!(!stats.reclaim_pending, "{stats:?}");
+        return empty(scene, Vec::new());
+    }
     reclaim(cache);
     // Each event is looked at, and nothing but events and handles leads to an entry.
     while cache.tend(64).pending {}
@@ -331,7 +368,18 @@ pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
 
     let _ = cache.clear();
     reclaim(cache);
+    empty(scene, facts)
+}
+
+/// Drops an empty cache; nothing may be left.
+fn empty(scene: Scene, facts: Vec<Fact>) -> Vec<Fact> {
+    let cache = &scene.cache;
+    if let Err(violations) = cache.validate() {
+        panic!("{violations}");
+    }
     let stats = cache.stats();
+    let bytes = stats.live_bytes - stats.overflow_lines * LINE_BYTES;
+    assert!(bytes == 0 || !cache.is_closed(), "{stats:?}");
     assert_eq!((stats.entries, stats.users, stats.sessions), (0, 0, 0), "{stats:?}");
     drop(scene);
     scopecache::quiesce();

@@ -310,6 +310,10 @@ impl<V: Value, S> Core<V, S> {
                 Err(error) if error.kind() == ErrorKind::CapacityExceeded => {
                     self.make_room(target.hash, Need::Bytes(INSERT_BYTES), guard)?;
                 }
+                Err(error) if error.kind() == ErrorKind::Closed => {
+                    self.empty();
+                    return Err(error);
+                }
                 answer => break answer?,
             }
         };

@@ -149,6 +149,24 @@ impl Maintenance {
         progress
     }
 
+    /// Looks at about `budget` handles, and waits for whoever is at work; `false` where nothing is
+    /// left that was queued before.
+    pub(crate) fn finish_some<V: Value, S>(
+        &self,
+        core: &Core<V, S>,
+        budget: usize,
+        guard: &Guard,
+    ) -> bool {
+        let mut worker = self.worker.lock();
+        let mut progress = Progress::default();
+        while self.work(&mut worker, core, &mut progress, guard) {
+            if progress.examined >= budget {
+                return true;
+            }
+        }
+        false
+    }
+
     /// As [`step`](Self::step); then looks after every shard, each with an equal part of what is
     /// left of the budget; then searches as many of the next buckets as there may be.
     fn round<V: Value, S>(&self, core: &Core<V, S>, budget: usize, net: usize) -> Step {

@@ -17,7 +17,7 @@ use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
 use crate::cache::hold::Hold;
 use crate::cache::maintenance::Job;
 use crate::clock::NEVER;
-use crate::directory::Node;
+use crate::directory::{Node, NodeRef};
 use crate::error::Result;
 use crate::item::Version;
 use crate::options::Condition;
@@ -381,6 +381,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         }
         if node.is_dead() && cfg!(not(bug = "no_recheck_after_push")) {
             core.sweep(hash, node, guard);
+            if node.is_global() && core.directory.is_closed() {
+                // The last incarnation never retires, and its deleter may have been and gone:
+                // another round takes away the chunk that we may have made.
+                core.maintenance.push(Job::reclaim(NodeRef::of(node), 0));
+                core.finish_if_closed();
+            }
         } else if let Some(handles) = filled {
             self.compact_if_stale(node, handles, guard);
         }
@@ -397,6 +403,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             self.core.compact(node, guard);
         } else {
             self.core.maintenance.push(Job::compact(node));
+            self.core.finish_if_closed();
         }
     }
 

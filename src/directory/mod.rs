@@ -165,10 +165,10 @@ impl Directory {
             let node = fresh.into_raw();
             // SAFETY: in the directory and counted once, for us.
             let node = unsafe { node.as_ref() };
-            if self.is_closed() {
+            if self.is_closed() && cfg!(not(bug = "no_closed_recheck")) {
                 // Whoever closes looks through the map after it has set the mark. If it looked
-                // before we put the node there, then its lock tells us of the mark.
-                node.kill();
+                // before we put the node there, then its lock tells us of the mark. Others may
+                // have found the node by now: what they store in it is the caller's to delete.
                 self.release(node, account, guard);
                 return Err(Error::new(ErrorKind::Closed));
             }
