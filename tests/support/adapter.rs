@@ -77,6 +77,11 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         }
     }
 
+    /// The cache itself, for what is no operation: upkeep and figures.
+    pub fn cache(&self) -> &Cache<V, S> {
+        &self.cache
+    }
+
     fn scope(&self, space: Space) -> Arc<Scope<V, S>> {
         let kept = || self.kept.lock().expect("no holder panics");
         if let Some(scope) = kept().get(&space) {
@@ -236,6 +241,10 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
                 answer(self.scope(space).usage(), |usage| Ret::Entries(usage.entries))
             }
             (_, Op::Clear) => Ret::Removed(self.cache.clear().entries),
+            (_, Op::Close) => {
+                self.cache.close();
+                Ret::Done
+            }
             (_, Op::Advance(by)) => {
                 self.clock.advance(Duration::from_nanos(by));
                 Ret::Done
@@ -401,6 +410,8 @@ fn refusal(error: &Error) -> Ret {
     match error.kind() {
         ErrorKind::InvalidOptions => Ret::Invalid,
         ErrorKind::Conflict => Ret::Conflict,
+        ErrorKind::CapacityExceeded => Ret::Full,
+        ErrorKind::Closed => Ret::Closed,
         _ => Ret::Failed(error.to_string()),
     }
 }

@@ -13,16 +13,21 @@
 //!
 //! What is not linearizable by design is judged beside the search: listings by their weak
 //! rule (`listing`), counts and usage not at all while calls overlap. `clear` promises each
-//! owner alone, so it stands for one delete per owner. A TTL counts from the clock as it stood
-//! at any moment of the call. Sliding entries do not belong into a concurrent history: their
-//! refresh is a second step behind the get, and may be lost.
+//! owner alone, so it stands for one delete per owner; so does `close`, after which every call
+//! must be refused. A TTL counts from the clock as it stood at any moment of the call. A hit on
+//! a sliding entry is two operations: what it saw, and later in its call the renewal of that very
+//! entry, which may be lost.
+//!
+//! A cache that evicts may lose any value at any moment, which is a delete that nobody asked
+//! for. An eviction shows in nothing but the next operation on its key, so that is the only
+//! place where the search tries it; and where such a cache has no room, nothing happened.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
 use super::listing;
 use super::model::Model;
-use super::op::{Nanos, Op, Owner, Precision, Ret, Space};
+use super::op::{HitId, Life, Nanos, Op, Owner, Precision, Ret, Space};
 
 /// The set of operations taken is a `u128`.
 pub const MAX_EVENTS: usize = 128;
@@ -52,13 +57,18 @@ pub enum Verdict {
 
 /// Judges a history that began in `initial`.
 pub fn check(initial: &Model, history: &[Event]) -> Verdict {
-    let reused = reused_version(history).map(|event| format!("version used twice: {event:?}"));
-    if let Some(why) = reused.or_else(|| listing::fault(initial, history)) {
-        return Verdict::NotLinearizable(format!("{why}\n{}", print(history)));
+    let wrong = |why: String| Verdict::NotLinearizable(format!("{why}\n{}", print(history)));
+    let done = match without_refusals(initial, history) {
+        Ok(done) => done,
+        Err(why) => return wrong(why),
+    };
+    let reused = reused_version(&done).map(|event| format!("version used twice: {event:?}"));
+    if let Some(why) = reused.or_else(|| listing::fault(initial, &done)) {
+        return wrong(why);
     }
-    let strict: Vec<Event> = history.iter().filter(|event| !event.op.is_weak()).cloned().collect();
+    let strict: Vec<Event> = done.into_iter().filter(|event| !event.op.is_weak()).collect();
     let owners = owners(initial, &strict);
-    let strict = expand_clears(strict, &owners);
+    let strict = split_hits(expand_clears(strict, &owners));
 
     let parts = if strict.iter().any(|event| event.op.owner() == Owner::All) {
         BTreeSet::from([Owner::All])
@@ -133,7 +143,7 @@ impl Search<'_> {
             indices.clone().filter(left).map(|index| self.events[index].ret_at).min();
         let horizon = first_return.unwrap_or(u64::MAX);
         for index in indices.filter(left) {
-            if self.events[index].call > horizon {
+            if self.events[index].call > horizon || self.comes_too_early(index, taken) {
                 continue;
             }
             for next in self.outcomes(index, model) {
@@ -147,17 +157,31 @@ impl Search<'_> {
         Found::Nothing
     }
 
-    /// The states that may follow; more than one only where a TTL's start is in doubt.
+    /// Whether it is a renewal whose hit is not among those taken: that stands before it.
+    fn comes_too_early(&self, index: usize, taken: u128) -> bool {
+        matches!(self.events[index].op, Op::Slide(..)) && taken & (1 << (index - 1)) == 0
+    }
+
+    /// The states that may follow; more than one only where a TTL's start, an eviction or a
+    /// renewal is in doubt.
     fn outcomes(&self, index: usize, model: &Model) -> Vec<Model> {
         let Event { op, ret, .. } = &self.events[index];
-        let accept = |base| model.accept_as(Precision::Concurrent, base, op, ret);
-        match self.bases[index].as_slice() {
-            [] => accept(model.now()).into_iter().collect(),
-            bases => {
-                let past = bases.iter().filter(|base| **base <= model.now());
-                past.filter_map(|base| accept(*base)).collect()
+        let evicted = op.place().and_then(|at| model.evict(at));
+        let mut outcomes = Vec::new();
+        for state in [model].into_iter().chain(&evicted) {
+            let accept = |base| state.accept_as(Precision::Concurrent, base, op, ret);
+            match self.bases[index].as_slice() {
+                [] => outcomes.extend(accept(state.now())),
+                bases => {
+                    let past = bases.iter().filter(|base| **base <= state.now());
+                    outcomes.extend(past.filter_map(|base| accept(*base)));
+                }
+            }
+            if let Op::Slide(..) = op {
+                outcomes.push(state.clone());
             }
         }
+        outcomes
     }
 
     fn explain(&self) -> String {
@@ -206,10 +230,69 @@ fn owners(initial: &Model, events: &[Event]) -> BTreeSet<Owner> {
     owners
 }
 
+/// The calls that did something. Whoever was refused has done nothing, but for a lease, which
+/// ends in any case.
+///
+/// # Errors
+///
+/// Tells which refusal was wrong, or which call should have been refused.
+fn without_refusals(initial: &Model, history: &[Event]) -> Result<Vec<Event>, String> {
+    let closes = || history.iter().filter(|event| event.op == Op::Close);
+    let closing = closes().map(|close| close.call).min().unwrap_or(u64::MAX);
+    let closed = closes().map(|close| close.ret_at).min().unwrap_or(u64::MAX);
+    let mut done = Vec::with_capacity(history.len());
+    for event in history {
+        let refused = match event.ret {
+            Ret::Full if initial.evicts() && event.op.needs_room() => true,
+            Ret::Closed if closing < event.ret_at => true,
+            Ret::Full | Ret::Closed => return Err(format!("refused: {event:?}")),
+            _ => false,
+        };
+        // These never fail, and the end of a lease that was refused never reaches the cache.
+        let is_free = matches!(event.op, Op::Advance(_) | Op::DropLease(..) | Op::Clear)
+            || matches!((event.op, &event.ret), (Op::Fulfil(..), Ret::Stored(None)));
+        if event.call > closed && event.ret != Ret::Closed && !is_free {
+            return Err(format!("not refused though closed: {event:?}"));
+        }
+        match event.op {
+            _ if !refused => done.push(event.clone()),
+            Op::Fulfil(at, id, _) | Op::LoadEnd(at, id, _) => {
+                done.push(Event { op: Op::DropLease(at, id), ret: Ret::Done, ..event.clone() });
+            }
+            _ => {}
+        }
+    }
+    Ok(done)
+}
+
+/// Makes two events of each hit, where there are sliding TTLs; the second follows the first.
+fn split_hits(events: Vec<Event>) -> Vec<Event> {
+    let slides =
+        |event: &Event| event.op.put().is_some_and(|put| matches!(put.life, Life::Sliding { .. }));
+    if !events.iter().any(slides) {
+        return events;
+    }
+    let mut split = Vec::with_capacity(2 * events.len());
+    for event in events {
+        let (at, seen) = match (event.op, &event.ret) {
+            (Op::Get(at), Ret::Item(Some(seen))) => (at, *seen),
+            (Op::GetOrLoad(at, _), Ret::Loaded(seen)) => (at, *seen),
+            _ => {
+                split.push(event);
+                continue;
+            }
+        };
+        let id = split.len() as HitId;
+        split.push(Event { op: Op::Hit(at, id), ret: Ret::Item(Some(seen)), ..event.clone() });
+        split.push(Event { op: Op::Slide(at, id), ret: Ret::Done, ..event });
+    }
+    split
+}
+
 fn expand_clears(events: Vec<Event>, owners: &BTreeSet<Owner>) -> Vec<Event> {
     let mut expanded = Vec::with_capacity(events.len());
     for event in events {
-        if event.op != Op::Clear {
+        if !matches!(event.op, Op::Clear | Op::Close) {
             expanded.push(event);
             continue;
         }
@@ -218,7 +301,8 @@ fn expand_clears(events: Vec<Event>, owners: &BTreeSet<Owner>) -> Vec<Event> {
                 Owner::User(user) => Space::User(*user),
                 Owner::Global | Owner::All => Space::Global,
             };
-            expanded.push(Event { op: Op::DeleteNamespace(space), ..event.clone() });
+            let (op, ret) = (Op::DeleteNamespace(space), Ret::Removed(0));
+            expanded.push(Event { op, ret, ..event.clone() });
         }
     }
     expanded

@@ -28,6 +28,7 @@ struct Past<'h> {
     history: &'h [Event],
     arrivals: Vec<Arrival>,
     may_expire: bool,
+    evicts: bool,
 }
 
 /// A call that put something under a key.
@@ -66,6 +67,7 @@ impl<'h> Past<'h> {
         Past {
             arrivals: visible.chain(resident).chain(later).collect(),
             may_expire: initial.has_deadlines() || history.iter().any(gives_deadline),
+            evicts: initial.evicts(),
             history,
         }
     }
@@ -91,10 +93,12 @@ impl<'h> Past<'h> {
         Some(format!("{extra} is there at no moment, but listed: {listing:?}"))
     }
 
-    /// It had arrived before the listing began, and nobody can have removed it till its end.
+    /// It had arrived before the listing began, and nobody can have removed it till its end, the
+    /// cache itself included.
     fn stays_throughout(&self, arrival: &Arrival, listing: &Event) -> bool {
         let mut removals = self.history.iter().filter(|event| self.may_remove(event, arrival.at));
         arrival.what == What::Value
+            && !self.evicts
             && arrival.ret_at < listing.call
             && removals.all(|it| it.ret_at < arrival.call || listing.ret_at < it.call)
     }
@@ -127,7 +131,7 @@ fn leaves_absent(event: &Event, at: Place) -> bool {
     match event.op {
         Op::Delete(place) | Op::Take(place) => place == at,
         Op::DeleteNamespace(space) => space.covers(at.space),
-        Op::Clear => true,
+        Op::Clear | Op::Close => true,
         _ => false,
     }
 }
@@ -137,12 +141,6 @@ fn overlap(event: &Event, listing: &Event) -> bool {
 }
 
 fn gives_deadline(event: &Event) -> bool {
-    match event.op {
-        Op::Touch(..) => true,
-        Op::Write(_, _, put)
-        | Op::GetOrLoad(_, put)
-        | Op::LoadEnd(_, _, put)
-        | Op::Fulfil(_, _, put) => !matches!(put.life, Life::Forever),
-        _ => false,
-    }
+    let put = event.op.put();
+    put.is_some_and(|put| put.life != Life::Forever) || matches!(event.op, Op::Touch(..))
 }

@@ -18,8 +18,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::op::{
-    Expires, LeaseId, Life, Nanos, Op, Owner, Place, Precision, Put, Ret, Seen, Space, Value,
-    VersionId, When,
+    Expires, HitId, LeaseId, Life, Nanos, Op, Owner, Place, Precision, Put, Ret, Seen, Space,
+    Value, VersionId, When,
 };
 
 /// The whole state of a cache.
@@ -29,6 +29,8 @@ pub struct Model {
     entries: BTreeMap<Place, Entry>,
     /// Every version ever stored, living or gone: none may come back.
     used: BTreeSet<VersionId>,
+    /// Whether any value may go at any moment, and a write may find no room.
+    evicts: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +45,8 @@ struct Stored {
     value: Value,
     version: VersionId,
     lifetime: Lifetime,
+    /// Hits that saw this very entry and may still renew it.
+    hits: BTreeSet<HitId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -61,6 +65,26 @@ impl Model {
     /// Returns an empty cache whose clock stands at zero.
     pub fn new() -> Model {
         Model::default()
+    }
+
+    /// Returns the same for a cache that evicts: what is there may be gone at any moment.
+    pub fn evicting() -> Model {
+        Model { evicts: true, ..Model::default() }
+    }
+
+    pub fn evicts(&self) -> bool {
+        self.evicts
+    }
+
+    /// The state after the eviction of a key, where it has a value that may go. A placeholder
+    /// of a load stays.
+    pub fn evict(&self, at: Place) -> Option<Model> {
+        let goes = self.evicts && matches!(self.entries.get(&at), Some(Entry::Value(_)));
+        goes.then(|| {
+            let mut next = self.clone();
+            next.entries.remove(&at);
+            next
+        })
     }
 
     pub fn now(&self) -> Nanos {
@@ -186,12 +210,32 @@ impl Model {
                 self.entries.clear();
                 Ret::Removed(removed)
             }
+            Op::Close => {
+                self.entries.clear();
+                Ret::Done
+            }
             Op::Keys(_) | Op::Sessions(_) | Op::Users => {
                 Ret::Names(names(op, self.visible_places()))
             }
             Op::Usage(space) => Ret::Entries(self.count(|at| space.covers(at.space))),
             Op::Advance(by) => {
                 self.now += by;
+                Ret::Done
+            }
+            Op::Hit(at, id) => Ret::Item(self.visible_mut(at).map(|stored| {
+                if let Lifetime::Sliding { .. } = stored.lifetime {
+                    stored.hits.insert(id);
+                }
+                stored.seen()
+            })),
+            Op::Slide(at, id) => {
+                if let Some(stored) = self.visible_mut(at)
+                    && stored.hits.contains(&id)
+                {
+                    // Others who saw the entry before it was renewed come too late.
+                    stored.hits.clear();
+                    stored.lifetime = stored.lifetime.renewed(base);
+                }
                 Ret::Done
             }
         }
@@ -234,7 +278,8 @@ impl Model {
                 Lifetime::Sliding { deadline: (base + ttl).min(last), ttl, last }
             }
         };
-        let stored = Stored { value: put.value, version: fresh, lifetime };
+        let hits = BTreeSet::new();
+        let stored = Stored { value: put.value, version: fresh, lifetime, hits };
         self.entries.insert(at, Entry::Value(stored));
         Ret::Stored(Some(fresh))
     }
@@ -244,6 +289,7 @@ impl Model {
             return Ret::Invalid;
         }
         let Some(stored) = self.visible_mut(at) else { return Ret::Answer(false) };
+        stored.hits.clear();
         stored.lifetime = match stored.lifetime {
             Lifetime::Forever | Lifetime::Until(_) => Lifetime::Until(base + new_ttl),
             Lifetime::Sliding { last, .. } => {
@@ -257,13 +303,7 @@ impl Model {
     fn hit(&mut self, at: Place) -> Option<Seen> {
         let now = self.now;
         let stored = self.visible_mut(at)?;
-        if let Lifetime::Sliding { deadline, ttl, last } = stored.lifetime {
-            let gone = (now + ttl).saturating_sub(deadline);
-            if gone >= ttl / 8 {
-                let deadline = (now + ttl).min(last);
-                stored.lifetime = Lifetime::Sliding { deadline, ttl, last };
-            }
-        }
+        stored.lifetime = stored.lifetime.renewed(now);
         Some(stored.seen())
     }
 
@@ -372,6 +412,18 @@ impl Lifetime {
         match self {
             Lifetime::Forever => None,
             Lifetime::Until(deadline) | Lifetime::Sliding { deadline, .. } => Some(deadline),
+        }
+    }
+
+    /// As it is after a hit: sliding, and an eighth of the TTL has gone.
+    fn renewed(self, now: Nanos) -> Lifetime {
+        match self {
+            Lifetime::Sliding { deadline, ttl, last }
+                if (now + ttl).saturating_sub(deadline) >= ttl / 8 =>
+            {
+                Lifetime::Sliding { deadline: (now + ttl).min(last), ttl, last }
+            }
+            lifetime => lifetime,
         }
     }
 }

@@ -16,6 +16,9 @@ pub type VersionId = u64;
 /// The name of one load or lease, unique within a history.
 pub type LeaseId = u32;
 
+/// The name of a hit that may renew a sliding TTL, unique within a history.
+pub type HitId = u32;
+
 /// A namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Space {
@@ -96,7 +99,13 @@ pub enum Op {
     Users,
     Usage(Space),
     Clear,
+    /// Deletes everything, and refuses all that comes after.
+    Close,
     Advance(Nanos),
+    /// In a history with sliding TTLs: a get that found something. It renews nothing yet.
+    Hit(Place, HitId),
+    /// The second half of a `Hit`: the renewal, which may be lost.
+    Slide(Place, HitId),
 }
 
 /// An item as it was answered.
@@ -139,6 +148,10 @@ pub enum Ret {
     Done,
     /// `InvalidOptions`.
     Invalid,
+    /// `CapacityExceeded`: nothing was stored.
+    Full,
+    /// `Closed`: nothing happened.
+    Closed,
     /// Any other error, or an answer that makes no sense. Never right.
     Failed(String),
 }
@@ -226,13 +239,16 @@ impl Op {
             | Op::LoadEnd(at, ..)
             | Op::Lease(at, _)
             | Op::Fulfil(at, ..)
-            | Op::DropLease(at, _) => Some(at),
+            | Op::DropLease(at, _)
+            | Op::Hit(at, _)
+            | Op::Slide(at, _) => Some(at),
             Op::DeleteNamespace(_)
             | Op::Keys(_)
             | Op::Sessions(_)
             | Op::Users
             | Op::Usage(_)
             | Op::Clear
+            | Op::Close
             | Op::Advance(_) => None,
         }
     }
@@ -241,7 +257,7 @@ impl Op {
         match *self {
             Op::DeleteNamespace(space) | Op::Keys(space) | Op::Usage(space) => space.owner(),
             Op::Sessions(user) => Owner::User(user),
-            Op::Users | Op::Clear | Op::Advance(_) => Owner::All,
+            Op::Users | Op::Clear | Op::Close | Op::Advance(_) => Owner::All,
             _ => self.place().map_or(Owner::All, |at| at.space.owner()),
         }
     }
@@ -251,10 +267,26 @@ impl Op {
         matches!(self, Op::Keys(_) | Op::Sessions(_) | Op::Users | Op::Usage(_))
     }
 
+    /// What the operation stores, and how.
+    pub fn put(&self) -> Option<Put> {
+        match *self {
+            Op::Write(_, _, put)
+            | Op::GetOrLoad(_, put)
+            | Op::LoadEnd(_, _, put)
+            | Op::Fulfil(_, _, put) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// Whether the operation needs memory, so that a full cache may refuse it.
+    pub fn needs_room(&self) -> bool {
+        self.put().is_some() || matches!(self, Op::Update(..) | Op::Touch(..) | Op::Lease(..))
+    }
+
     /// Whether the operation counts a TTL from the clock as it read it.
     pub fn reads_clock_for_deadline(&self) -> bool {
         match self {
-            Op::Touch(..) => true,
+            Op::Touch(..) | Op::Slide(..) => true,
             Op::Write(_, _, put)
             | Op::GetOrLoad(_, put)
             | Op::LoadEnd(_, _, put)

@@ -46,7 +46,15 @@ pub enum Mix {
     Concurrent,
     /// As `Concurrent`, with TTLs and advances.
     Timed,
+    /// As `Timed`: mostly one key, one TTL, and the clock near its deadline; sliding too.
+    Deadline,
+    /// As `Timed`, over many more keys and owners: for invariants, not for a search.
+    Wide,
 }
+
+const SECOND: Nanos = 1_000_000_000;
+/// The TTL of `Mix::Deadline`: some ticks of the wheel.
+const TTL: Nanos = TTLS[2];
 
 impl Step {
     /// The operation that this step is now. `model`: the state, where it is known.
@@ -127,7 +135,7 @@ impl Author {
             next_lease: 1,
             leases: Vec::new(),
             hot: Space::Session(0, 0).at(0),
-            time_percent: 0,
+            time_percent: if mix == Mix::Deadline { 75 } else { 0 },
         }
     }
 
@@ -199,6 +207,10 @@ impl Author {
         let side = self.rng.pick(&[Side::JustBefore, Side::At, Side::JustAfter]);
         let ttl = self.rng.pick(&TTLS);
         match (self.mix, self.rng.below(3)) {
+            (Mix::Deadline, _) => {
+                let by = self.rng.pick(&[1, SECOND, TTL / 8, TTL / 2, TTL - 1, TTL]);
+                Step::Do(Op::Advance(by))
+            }
             (Mix::Sequential, 0..=1) => Step::ToDeadline(side),
             (Mix::Sequential, _) => Step::Do(Op::Advance(ttl / 8 * self.rng.pick(&[1, 2, 7, 9]))),
             _ => Step::Do(Op::Advance(ttl / 2)),
@@ -224,12 +236,12 @@ impl Author {
     }
 
     fn put(&mut self) -> Put {
-        let ttl = self.rng.pick(&TTLS);
+        let ttl = self.some_ttl();
         let life = match (self.mix, self.rng.below(20)) {
             (Mix::Concurrent, _) | (_, 0..=5) => Life::Forever,
             (Mix::Sequential, 6) => Life::For(0),
             (_, 6..=11) => Life::For(ttl),
-            (Mix::Sequential, 12..=15) => {
+            (Mix::Sequential | Mix::Deadline | Mix::Wide, 12..=15) => {
                 Life::Sliding { ttl, max_lifetime: ttl / 2 * self.rng.pick(&[1, 3, 5]) }
             }
             _ => Life::Keep,
@@ -245,8 +257,12 @@ impl Author {
     fn ttl(&mut self) -> Nanos {
         match (self.mix, self.rng.below(12)) {
             (Mix::Sequential, 0) => 0,
-            _ => self.rng.pick(&TTLS),
+            _ => self.some_ttl(),
         }
+    }
+
+    fn some_ttl(&mut self) -> Nanos {
+        if self.mix == Mix::Deadline { TTL } else { self.rng.pick(&TTLS) }
     }
 
     /// Most goes to one session and its user, so that operations meet; the more so in
@@ -258,7 +274,11 @@ impl Author {
                 let hot = Space::Session(0, 0);
                 ([hot, hot, hot, Space::User(0), Space::User(1), Space::Global, any, any], 3)
             }
-            Mix::Concurrent | Mix::Timed => {
+            Mix::Wide => {
+                let user = Space::User(self.user());
+                ([any, any, any, any, any, user, user, Space::Global], 4)
+            }
+            Mix::Concurrent | Mix::Timed | Mix::Deadline => {
                 let (hot, user) = (Space::Session(0, 0), Space::User(0));
                 let other = self.rng.pick(&[Space::User(1), Space::Global]);
                 ([hot, hot, hot, user, user, user, any, other], 2)
@@ -268,11 +288,18 @@ impl Author {
     }
 
     fn user(&mut self) -> u8 {
-        (self.rng.below(3) / 2) as u8
+        self.owner()
     }
 
     fn session(&mut self) -> u8 {
-        (self.rng.below(3) / 2) as u8
+        self.owner()
+    }
+
+    fn owner(&mut self) -> u8 {
+        match self.mix {
+            Mix::Wide => self.rng.below(4) as u8,
+            _ => (self.rng.below(3) / 2) as u8,
+        }
     }
 }
 
