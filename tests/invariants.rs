@@ -1,0 +1,264 @@
+//! Many threads, long programs, real eviction and expiry: too much for a search for an order, so
+//! what is checked are invariants.
+//!
+//! After each call: what is read is what somebody wrote under that very key, and no bound is
+//! passed. At the end: everything is whole, before and after the pending work; emptied, nothing
+//! is left.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg scopecache_shuttle" cargo test --release --test invariants
+//! ```
+//!
+//! `RUNS` sets how many, `SEED` where they start; a failure names its seed. Without the flag the
+//! threads are those of the system.
+
+#[path = "support/adapter.rs"]
+mod adapter;
+#[expect(dead_code, reason = "nothing is searched here")]
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use scopecache::{Blob, Cache, Maintenance, MockClock};
+
+use adapter::{CacheEngine, Upkeep, Way};
+use support::engine::Engine;
+use support::op::{Op, Place, Ret, Seen, Value};
+use support::program::{Author, Mix, Rng, Step};
+
+/// `Update` adds this: what is left of a value tells who wrote it.
+const UPDATE: Value = 1_000_000;
+
+type Bytes = CacheEngine<Blob, ahash::RandomState>;
+
+struct Plan {
+    seed: u64,
+    programs: Vec<Vec<Step>>,
+    way: Way,
+    upkeep: Upkeep,
+    max_entries: Option<u64>,
+    max_bytes: u64,
+    rounds: usize,
+}
+
+/// Where each value was written. Std's lock, which is no step of a schedule.
+type Written = Arc<Mutex<HashMap<Value, Place>>>;
+
+/// What all runs came to.
+#[derive(Default)]
+struct Figures {
+    calls: AtomicU64,
+    /// Distinct keys that were stored beyond what the cache has places for: they were evicted.
+    evicted: AtomicU64,
+    /// What upkeep took out.
+    freed: AtomicU64,
+}
+
+impl Plan {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(!seed);
+        let mut author = Author::new(seed, Mix::Wide);
+        let threads = 4 + rng.below(5);
+        let (max_entries, max_bytes) = rng.pick(&[
+            (Some(4), 8 << 20),
+            (Some(12), 8 << 20),
+            (None, 12 << 10),
+            (None, 40 << 10),
+        ]);
+        Self {
+            seed,
+            programs: (0..threads).map(|_| author.program(60)).collect(),
+            way: rng.pick(&[Way::Ids, Way::FreshScopes, Way::KeptScopes, Way::Bulk]),
+            upkeep: rng.pick(&[Upkeep::None, Upkeep::EachStep(1)]),
+            max_entries,
+            max_bytes,
+            rounds: 40,
+        }
+    }
+
+    fn engine(&self) -> Bytes {
+        let clock = MockClock::new();
+        let mut builder = Cache::builder()
+            .max_bytes(self.max_bytes)
+            .expected_entries(16)
+            .shards(2)
+            // Nothing is freed before a schedule ends.
+            .max_retired_bytes(1 << 30)
+            .maintenance(Maintenance::Manual)
+            .clock(clock.clone());
+        if let Some(most) = self.max_entries {
+            builder = builder.max_entries(most);
+        }
+        let cache = builder
+            .hasher(ahash::RandomState::with_seeds(1, 2, 3, 4))
+            .build()
+            .expect("these options go together");
+        CacheEngine::new(cache, clock, self.way, self.upkeep)
+    }
+
+    /// # Panics
+    ///
+    /// Where an invariant is broken.
+    fn run(self, figures: &Arc<Figures>) {
+        let engine = Arc::new(self.engine());
+        let written = Written::default();
+        let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        for program in self.programs {
+            let (engine, written) = (Arc::clone(&engine), Arc::clone(&written));
+            let figures = Arc::clone(figures);
+            bodies.push(Box::new(move || follow(&engine, &program, &written, &figures)));
+        }
+        let (kept, rounds) = (Arc::clone(&engine), self.rounds);
+        let freed = Arc::clone(figures);
+        bodies.push(Box::new(move || {
+            for round in 0..rounds {
+                let progress = kept.cache().maintain([1, 8, 64][round % 3]);
+                // Relaxed: a statistic.
+                freed.freed.fetch_add(progress.freed_entries, Ordering::Relaxed);
+            }
+        }));
+        threads::run(bodies);
+
+        let sound = |valid: Result<(), String>| {
+            valid.unwrap_or_else(|why| panic!("seed {}: {why}", self.seed));
+        };
+        sound(engine.validate());
+        sound(engine.settle());
+        let stats = engine.cache().stats();
+        if let Some(most) = self.max_entries {
+            assert!(stats.entries <= most, "seed {}: {stats:?}", self.seed);
+            let places: std::collections::BTreeSet<Place> =
+                written.lock().expect("no panic").values().copied().collect();
+            let evicted = (places.len() as u64).saturating_sub(most);
+            // Relaxed: a statistic.
+            figures.evicted.fetch_add(evicted, Ordering::Relaxed);
+        }
+        engine.cache().clear();
+        sound(engine.settle());
+        let stats = engine.cache().stats();
+        let left = (stats.entries, stats.users, stats.sessions);
+        assert_eq!(left, (0, 0, 0), "seed {}: {stats:?}", self.seed);
+        drop(engine);
+        #[cfg(scopecache_shuttle)]
+        scopecache::quiesce();
+    }
+}
+
+/// One thread's program; looks at each answer and at the bounds.
+fn follow(engine: &Bytes, program: &[Step], written: &Written, figures: &Figures) {
+    let mut learned = Vec::new();
+    let mut leases = Vec::new();
+    for step in program {
+        let op = step.resolve(&learned, None);
+        match op {
+            Op::Lease(at, id) => leases.push(Op::DropLease(at, id)),
+            // Whoever loads holds no lease: nobody waits for one who waits in turn.
+            Op::GetOrLoad(..) => leases.drain(..).for_each(|op| drop(engine.apply(&op))),
+            _ => {}
+        }
+        if let (Some(at), Some(put)) = (op.place(), op.put()) {
+            written.lock().expect("no panic").insert(put.value, at);
+        }
+        let ret = engine.apply(&op);
+        learned.extend(ret.version());
+        if let (Some(at), Ret::Item(Some(seen)) | Ret::Loaded(seen)) = (op.place(), &ret) {
+            let Seen { value, .. } = seen;
+            let place = written.lock().expect("no panic").get(&(value % UPDATE)).copied();
+            assert_eq!(place, Some(at), "{op:?} read {value}, which was written elsewhere");
+        }
+        assert!(!matches!(ret, Ret::Failed(_) | Ret::Closed), "{op:?}: {ret:?}");
+        let stats = engine.cache().stats();
+        assert!(stats.live_bytes <= engine.cache().capacity_bytes(), "{stats:?}");
+        // Relaxed: a statistic.
+        figures.calls.fetch_add(1, Ordering::Relaxed);
+    }
+    leases.drain(..).for_each(|op| drop(engine.apply(&op)));
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text}")),
+        Err(_) => default,
+    }
+}
+
+fn report(figures: &Figures, runs: u64, how: &str) {
+    // Relaxed: whoever counted has been joined.
+    let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    let (calls, evicted, freed) = (get(&figures.calls), get(&figures.evicted), get(&figures.freed));
+    println!("{runs} runs {how}: {calls} calls, {evicted} keys evicted, {freed} freed by upkeep");
+    assert!(evicted > runs && freed > runs, "hardly an eviction, or nothing to free");
+}
+
+#[cfg(scopecache_shuttle)]
+mod threads {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+    use shuttle::{Config, FailurePersistence, Runner};
+
+    use super::{Arc, Figures, Plan, number, report};
+
+    pub(super) fn run(bodies: Vec<Box<dyn FnOnce() + Send>>) {
+        let threads: Vec<_> = bodies.into_iter().map(|body| shuttle::thread::spawn(body)).collect();
+        for thread in threads {
+            thread.join().expect("no thread panics");
+        }
+    }
+
+    fn explore(scheduler: impl Scheduler + 'static, seed: u64, figures: &Arc<Figures>) {
+        let mut config = Config::new();
+        config.stack_size = 1 << 18;
+        config.failure_persistence = FailurePersistence::None;
+        let figures = Arc::clone(figures);
+        let runner = Runner::new(scheduler, config);
+        let run = AssertUnwindSafe(|| runner.run(move || Plan::new(seed).run(&figures)));
+        if let Err(panic) = catch_unwind(run) {
+            eprintln!("the run of seed {seed} fails: SEED={seed} RUNS=1");
+            resume_unwind(panic);
+        }
+    }
+
+    #[test]
+    fn invariants_hold_under_a_random_scheduler() {
+        let (first, runs) = (number("SEED", 0), number("RUNS", 300));
+        let figures = Arc::default();
+        for seed in first..first + runs {
+            explore(RandomScheduler::new_from_seed(seed, 1), seed, &figures);
+        }
+        report(&figures, runs, "under a random scheduler");
+    }
+
+    #[test]
+    fn invariants_hold_with_long_pauses() {
+        const PAUSES: usize = 3;
+        let (first, runs) = (number("SEED", 0), number("RUNS", 300));
+        let figures = Arc::default();
+        for seed in first..first + runs {
+            // The first of the two only counts the steps.
+            explore(PctScheduler::new_from_seed(seed, PAUSES, 2), seed, &figures);
+        }
+        report(&figures, runs, "with long pauses");
+    }
+}
+
+#[cfg(not(scopecache_shuttle))]
+mod threads {
+    use super::{Arc, Plan, number, report};
+
+    pub(super) fn run(bodies: Vec<Box<dyn FnOnce() + Send>>) {
+        std::thread::scope(|scope| bodies.into_iter().for_each(|body| drop(scope.spawn(body))));
+    }
+
+    #[test]
+    fn invariants_hold_on_real_threads() {
+        let (first, runs) = (number("SEED", 0), number("RUNS", 100));
+        let figures = Arc::default();
+        for seed in first..first + runs {
+            Plan::new(seed).run(&figures);
+        }
+        report(&figures, runs, "of real threads");
+    }
+}
