@@ -127,26 +127,13 @@ impl<T: Retire> Retired<T> {
             return;
         }
         // Acquire: pairs with the Release in `make_ready`.
-        let mut batch = self.ready.swap(ptr::null_mut(), Ordering::Acquire);
-        while !batch.is_null() {
-            // SAFETY: made by `Box::into_raw` in `hand_over`; the swap made the stack ours.
-            let this = unsafe { Box::from_raw(batch) };
-            batch = this.next;
-            if !wanted(&this) {
+        let mut ready = Ready(self, self.ready.swap(ptr::null_mut(), Ordering::Acquire));
+        while let Some(batch) = ready.pop() {
+            if !wanted(&batch) {
                 // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
-                unsafe { self.free_list(this.list) };
+                drop(unsafe { Doomed::new(batch.list, Some(self)) });
             }
         }
-    }
-
-    /// # Safety
-    ///
-    /// The list is the caller's, nobody else reaches it, and its bytes are counted here.
-    unsafe fn free_list(&self, list: *mut T) {
-        // SAFETY: passed on to the caller.
-        let bytes = unsafe { free_list(list) };
-        // Relaxed: a figure.
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// # Safety
@@ -347,7 +334,7 @@ impl<T: Retire> Stash<T> {
         let list = self.spare.lock().take(retired);
         // Without the lock: dropping a value may call user code.
         // SAFETY: off the spare list, whose objects nobody else reaches.
-        unsafe { retired.free_list(list) };
+        drop(unsafe { Doomed::new(list, Some(retired)) });
     }
 }
 
@@ -388,31 +375,86 @@ impl<T: Retire> Drop for Stash<T> {
         // SAFETY: `&mut self`: the structure that the objects were unlinked from is going too,
         // and with it every reader.
         // Relaxed: exclusive access.
-        unsafe { free_list(self.head.load(Ordering::Relaxed)) };
+        drop(unsafe { Doomed::new(self.head.load(Ordering::Relaxed), None) });
         if KEEPS_SPARE {
             // SAFETY: nobody reaches what is on the spare list.
-            unsafe { free_list(self.spare.lock().next) };
+            drop(unsafe { Doomed::new(self.spare.lock().next, None) });
         }
     }
 }
 
-/// Answers the bytes that it freed.
-///
-/// # Safety
-///
-/// The list is the caller's, and nobody else reaches it.
-unsafe fn free_list<T: Retire>(mut object: *mut T) -> u64 {
-    let mut bytes = 0;
-    // SAFETY: not yet freed, as the caller promises; what is needed of it is read before it goes.
-    while let Some(this) = unsafe { object.as_ref() } {
-        bytes += this.bytes();
-        // Relaxed: acquired with the head of the list.
-        let next = this.link().load(Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { T::free(object) };
-        object = next;
+/// A stack of batches that nobody reads any more. What is left of it is freed when it goes.
+struct Ready<'r, T: Retire>(&'r Retired<T>, *mut Batch<T>);
+
+impl<T: Retire> Ready<'_, T> {
+    fn pop(&mut self) -> Option<Box<Batch<T>>> {
+        if self.1.is_null() {
+            return None;
+        }
+        // SAFETY: made by `Box::into_raw` in `hand_over`; whoever swapped the stack out owns it.
+        let batch = unsafe { Box::from_raw(self.1) };
+        self.1 = batch.next;
+        Some(batch)
     }
-    bytes
+}
+
+impl<T: Retire> Drop for Ready<'_, T> {
+    fn drop(&mut self) {
+        while let Some(batch) = self.pop() {
+            // SAFETY: as in `take_ready`.
+            drop(unsafe { Doomed::new(batch.list, Some(self.0)) });
+        }
+    }
+}
+
+/// A list of objects that are freed when it goes: all of them, also where the drop of a value
+/// panics, as the elements of a `Vec` are.
+struct Doomed<'r, T: Retire> {
+    list: *mut T,
+    /// Where they are counted.
+    retired: Option<&'r Retired<T>>,
+    freed: u64,
+}
+
+impl<'r, T: Retire> Doomed<'r, T> {
+    /// # Safety
+    ///
+    /// The list is the caller's, nobody else reaches it, and its bytes are counted in `retired`.
+    unsafe fn new(list: *mut T, retired: Option<&'r Retired<T>>) -> Self {
+        Self { list, retired, freed: 0 }
+    }
+
+    fn free(&mut self) {
+        // SAFETY: not yet freed, as the caller of `new` promised; what is needed of an object is
+        // read before it goes.
+        while let Some(object) = unsafe { self.list.as_ref() } {
+            let this = self.list;
+            self.freed += object.bytes();
+            // Relaxed: acquired with the head of the list.
+            self.list = object.link().load(Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe { T::free(this) };
+        }
+    }
+}
+
+impl<T: Retire> Drop for Doomed<'_, T> {
+    fn drop(&mut self) {
+        struct Rest<'d, 'r, T: Retire>(&'d mut Doomed<'r, T>);
+
+        impl<T: Retire> Drop for Rest<'_, '_, T> {
+            fn drop(&mut self) {
+                // Nothing, unless a value has panicked; should another one, the process aborts.
+                self.0.free();
+                if let Some(retired) = self.0.retired {
+                    // Relaxed: a figure.
+                    retired.bytes.fetch_sub(self.0.freed, Ordering::Relaxed);
+                }
+            }
+        }
+
+        Rest(self).0.free();
+    }
 }
 
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]

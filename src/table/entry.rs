@@ -20,8 +20,9 @@
 mod draft;
 mod track;
 
-use std::alloc::Layout;
+use std::alloc::{Layout, dealloc};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -191,6 +192,16 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
     }
 
     unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout) {
+        /// Given back when it goes: the drop of a value may panic.
+        struct Block(NonNull<u8>, Layout);
+
+        impl Drop for Block {
+            fn drop(&mut self) {
+                // SAFETY: an entry's, made with this layout, of which nothing is left.
+                unsafe { dealloc(self.0.as_ptr(), self.1) };
+            }
+        }
+
         // SAFETY: valid and unreachable for others, as the caller promises.
         let (plan, shape, extent) =
             unsafe { ((*object).own_plan(), (*object).shape, (*object).extent()) };
@@ -198,13 +209,15 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
         // was made with the plan's layout, and is not null.
         unsafe {
             let area = object.cast::<u8>().add(plan.value);
+            let block = Block(NonNull::new_unchecked(object.cast()), plan.layout());
             if shape & PLACEHOLDER != 0 {
                 area.cast::<Arc<Flight>>().drop_in_place();
             } else {
                 V::drop_in_place(area, extent);
             }
             object.drop_in_place();
-            (NonNull::new_unchecked(object.cast()), plan.layout())
+            let block = ManuallyDrop::new(block);
+            (block.0, block.1)
         }
     }
 }
