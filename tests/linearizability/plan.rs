@@ -190,7 +190,7 @@ impl Tally {
         figures.histories.fetch_add(1, Ordering::Relaxed);
         figures.calls.fetch_add(history.len() as u64, Ordering::Relaxed);
         figures.full.fetch_add(full as u64, Ordering::Relaxed);
-        if topic == Topic::Eviction && full == 0 && seed % Self::SAMPLE == 0 {
+        if topic == Topic::Eviction && full == 0 && seed.is_multiple_of(Self::SAMPLE) {
             let only_evicted = check(&Model::new(), history) != Verdict::Linearizable;
             figures.sampled.fetch_add(1, Ordering::Relaxed);
             figures.evicted.fetch_add(u64::from(only_evicted), Ordering::Relaxed);
