@@ -6,6 +6,9 @@ mod budget;
 mod cache;
 mod clock;
 mod directory;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+#[path = "../tests/fuzz/drive.rs"]
+mod drive;
 mod error;
 mod expiry;
 mod item;
@@ -39,3 +42,18 @@ pub use self::storage::{
     Storage, StorageExt, StorageItem, Text, Typed,
 };
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
+
+/// The fuzz targets of private modules; no part of the interface.
+#[cfg(all(fuzzing, not(any(scopecache_loom, scopecache_shuttle))))]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Judges the eviction policy; panics where it is wrong.
+    pub fn policy_model(data: &[u8]) {
+        crate::policy::fuzz::run(data);
+    }
+
+    /// Judges the timing wheel; panics where it is wrong.
+    pub fn wheel_model(data: &[u8]) {
+        let _ = crate::wheel::fuzz::run(data);
+    }
+}

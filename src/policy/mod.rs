@@ -34,6 +34,8 @@
 //! (Megiddo and Modha, FAST 2003).
 
 mod admission;
+#[cfg(all(any(fuzzing, test), not(any(scopecache_loom, scopecache_shuttle))))]
+pub(crate) mod fuzz;
 mod ghost;
 mod hand;
 mod queue;

@@ -1,75 +1,13 @@
-//! A cache with a plain map in place of the table, and each rule of the policy in turn.
+//! Each rule of the policy in turn, in a cache with a plain map in place of the table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::admission::Vote;
+use super::fuzz::{Cache, Entry};
 use super::ghost::Origin;
 use super::*;
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    credit: u8,
-    weight: u64,
-    evictable: bool,
-}
-
-#[derive(Default)]
-struct World {
-    entries: HashMap<u64, Entry>,
-    /// The next so many evictions find the entry changed.
-    changed: usize,
-}
-
-impl Residents for World {
-    type Resident = u64;
-
-    fn find(&mut self, handle: u64) -> Option<u64> {
-        self.entries.contains_key(&handle).then_some(handle)
-    }
-
-    fn credit(&self, resident: &u64) -> u8 {
-        self.entries[resident].credit
-    }
-
-    fn set_credit(&mut self, resident: &u64, credit: u8) {
-        self.entries.get_mut(resident).unwrap().credit = credit;
-    }
-
-    fn weight(&self, resident: &u64) -> u64 {
-        self.entries[resident].weight
-    }
-
-    fn is_evictable(&self, resident: &u64) -> bool {
-        self.entries[resident].evictable
-    }
-
-    fn evict(&mut self, resident: u64) -> bool {
-        if self.changed > 0 {
-            self.changed -= 1;
-            return false;
-        }
-        self.entries.remove(&resident).is_some()
-    }
-}
-
-/// A cache of one shard in which room is made before an insertion.
-struct Cache {
-    policy: Policy,
-    world: World,
-    share: f32,
-    capacity: u64,
-}
-
 impl Cache {
-    fn new(kind: Eviction, capacity: u64) -> Self {
-        let policy = Policy::new(kind, capacity, 1);
-        Self { policy, world: World::default(), share: Policy::START_SHARE, capacity }
-    }
-
-    fn held(&self) -> u64 {
-        self.world.entries.values().map(|entry| entry.weight).sum()
-    }
-
     fn evict(&mut self, need: u64) -> Evicted {
         if self.policy.wanted_ghost_bytes().is_some() {
             self.policy.size_ghosts();
@@ -78,10 +16,6 @@ impl Cache {
     }
 
     /// Whether it was a hit.
-    fn get_or_insert(&mut self, key: u64) -> bool {
-        self.get_or_insert_weighing(key, 1)
-    }
-
     fn get_or_insert_weighing(&mut self, key: u64, weight: u64) -> bool {
         if let Some(entry) = self.world.entries.get_mut(&key) {
             entry.credit = (entry.credit + 1).min(3);
@@ -94,6 +28,11 @@ impl Cache {
         self.policy.insert(key, weight, &mut self.share, &mut self.world);
         self.policy.validate().unwrap();
         false
+    }
+
+    /// Whether it was a hit.
+    fn get_or_insert(&mut self, key: u64) -> bool {
+        self.get_or_insert_weighing(key, 1)
     }
 
     /// A full cache of new keys from `first` on.
@@ -391,51 +330,10 @@ impl Random {
     }
 }
 
+/// The fuzz target, on its seeds and on random inputs (`FUZZ_INPUTS` sets how many).
 #[test]
 fn nothing_is_lost_in_random_use() {
-    for seed in 0..8 {
-        let mut random = Random(seed);
-        let kind = if seed % 4 == 3 { Eviction::S3Fifo } else { Eviction::Adaptive };
-        let mut cache = Cache::new(kind, [400, 1000, 3000, 20_000][seed as usize % 4]);
-        for _ in 0..6000 {
-            let key = random.skewed(2000);
-            match random.below(100) {
-                0..70 => {
-                    cache.get_or_insert_weighing(key, 1 + random.below(20));
-                }
-                70..80 => {
-                    cache.world.entries.remove(&key);
-                }
-                80..85 => {
-                    if let Some(entry) = cache.world.entries.get_mut(&key) {
-                        entry.weight = 1 + random.below(20);
-                    }
-                }
-                85..90 => {
-                    if let Some(entry) = cache.world.entries.get_mut(&key) {
-                        // Few, so that there is always one that may go.
-                        entry.evictable = key >= 10;
-                    }
-                }
-                90..94 => {
-                    let mut budget = random.below(300) as usize;
-                    let keep = |key| cache.world.entries.contains_key(&key);
-                    cache.policy.retain(&mut budget, keep);
-                }
-                94..97 => cache.world.changed = random.below(3) as usize,
-                _ => {
-                    let weight = random.below(cache.capacity);
-                    let Cache { policy, world, share, .. } = &mut cache;
-                    policy.admits(key, weight, share, world);
-                }
-            }
-            cache.policy.validate().unwrap();
-            assert!((0.0099..=0.9001).contains(&cache.share));
-            let queued = [cache.policy.small.hashes(), cache.policy.main.hashes()].concat();
-            let queued: HashSet<u64> = queued.into_iter().collect();
-            assert!(cache.world.entries.keys().all(|key| queued.contains(key)));
-        }
-    }
+    crate::drive::drive("policy_model", 300, fuzz::run);
 }
 
 #[test]

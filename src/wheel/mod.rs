@@ -41,6 +41,8 @@
 //!
 //! Reference: Varghese and Lauck, "Hashed and hierarchical timing wheels" (SOSP 1987), scheme 7.
 
+#[cfg(all(any(fuzzing, test), not(any(scopecache_loom, scopecache_shuttle))))]
+pub(crate) mod fuzz;
 mod list;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
@@ -346,7 +348,7 @@ impl Wheel {
     /// # Errors
     ///
     /// Tells the first that is broken.
-    #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+    #[cfg(all(any(fuzzing, test), not(any(scopecache_loom, scopecache_shuttle))))]
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.validate_each(|_, _| ())
     }

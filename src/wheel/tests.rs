@@ -1,8 +1,10 @@
-//! The wheel against a map, step by step.
+//! The wheel against a map, on random inputs, and each of its rules in turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use super::*;
+use crate::drive::drive;
 
 /// Ticks of a millisecond in an hour and in a year.
 const HOUR: u64 = 3_600_000;
@@ -28,182 +30,9 @@ impl Rng {
         let bits = self.below(40);
         self.below(2 << bits)
     }
-
-    fn tick(&mut self, now: u64) -> u64 {
-        match self.below(16) {
-            0 => u64::MAX,
-            1 => self.next(),
-            2..=4 => now.saturating_sub(self.distance()),
-            5 => now,
-            _ => now.saturating_add(self.distance()),
-        }
-    }
 }
 
 type Armed = (u64, u64);
-
-/// Handles with their ticks, each as often as it is there.
-#[derive(Default)]
-struct Bag(BTreeMap<Armed, usize>);
-
-impl Bag {
-    fn insert(&mut self, armed: Armed) {
-        *self.0.entry(armed).or_default() += 1;
-    }
-
-    fn remove(&mut self, armed: Armed) -> bool {
-        let Some(count) = self.0.get_mut(&armed) else { return false };
-        *count -= 1;
-        if *count == 0 {
-            self.0.remove(&armed);
-        }
-        true
-    }
-}
-
-/// A wheel and what it should hold, by tick and handle.
-struct Model {
-    wheel: Wheel,
-    rng: Rng,
-    all: Bag,
-    /// What was armed again, in the advance that is under way, at a tick that was over: it may
-    /// wait for the next.
-    again: BTreeSet<Armed>,
-    /// What the walk that is under way must still show.
-    unseen: Option<BTreeSet<Armed>>,
-    /// The latest time that the wheel was told.
-    now: u64,
-    last_handle: u64,
-    walks: usize,
-    fired: usize,
-}
-
-impl Model {
-    fn new(seed: u64, now: u64) -> Self {
-        Self {
-            wheel: Wheel::new(now),
-            rng: Rng(seed),
-            all: Bag::default(),
-            again: BTreeSet::new(),
-            unseen: None,
-            now,
-            last_handle: 0,
-            walks: 0,
-            fired: 0,
-        }
-    }
-
-    fn insert(&mut self) {
-        let tick = self.rng.tick(self.now);
-        // Some are there twice.
-        if self.rng.below(8) > 0 {
-            self.last_handle += 1;
-        }
-        for _ in 0..=self.rng.below(8) / 7 {
-            let bytes = self.wheel.bytes();
-            self.wheel.insert(self.last_handle, tick);
-            assert!(self.wheel.bytes() <= bytes + MOST_GROWTH_BYTES);
-            self.all.insert((tick, self.last_handle));
-        }
-    }
-
-    fn budget(&mut self) -> usize {
-        match self.rng.below(4) {
-            0 => self.rng.below(3) as usize,
-            1 => usize::MAX,
-            _ => self.rng.below(60) as usize,
-        }
-    }
-
-    fn advance(&mut self, now: u64) {
-        let latest = self.now.max(now);
-        let mut budget = self.budget();
-        let Self { rng, all, again, unseen, .. } = self;
-        let (before, bytes, mut fired) = (budget, self.wheel.bytes(), 0);
-        let ended = self.wheel.advance(now, &mut budget, |handle, tick| {
-            assert!(tick <= latest, "{handle} of {tick} fired at {latest}");
-            assert!(all.remove((tick, handle)), "{handle} of {tick} was not armed");
-            fired += 1;
-            if let Some(unseen) = unseen {
-                unseen.remove(&(tick, handle));
-            }
-            if rng.below(4) > 0 || latest == u64::MAX {
-                return None;
-            }
-            let tick = rng.tick(latest);
-            all.insert((tick, handle));
-            if tick <= latest {
-                again.insert((tick, handle));
-            }
-            Some(tick)
-        });
-        let spent = before - budget;
-        assert!(fired <= spent);
-        assert!(self.wheel.bytes() <= bytes.saturating_add(spent * MOST_GROWTH_BYTES));
-        self.now = latest;
-        self.fired += fired;
-        if ended {
-            let late = all.0.keys().find(|armed| armed.0 <= now && !again.contains(armed));
-            assert_eq!(late, None, "not fired at {now}");
-            again.clear();
-        } else {
-            assert_eq!(budget, 0);
-        }
-    }
-
-    fn retain(&mut self) {
-        let mut budget = self.budget();
-        let one_in = if self.rng.below(4) == 0 { 2 } else { 50 };
-        let Self { rng, all, unseen, .. } = self;
-        let unseen = unseen.get_or_insert_with(|| all.0.keys().copied().collect());
-        let ended = self.wheel.retain(&mut budget, |handle, tick| {
-            assert!(all.0.contains_key(&(tick, handle)), "{handle} of {tick} was not armed");
-            unseen.remove(&(tick, handle));
-            let kept = rng.below(one_in) > 0;
-            if !kept {
-                all.remove((tick, handle));
-            }
-            kept
-        });
-        if ended {
-            assert_eq!(unseen.first(), None, "missed by a walk");
-            self.unseen = None;
-            self.walks += 1;
-        } else {
-            assert_eq!(budget, 0);
-        }
-    }
-
-    fn check(&self) {
-        self.wheel.validate().unwrap();
-        assert_eq!(self.wheel.len(), self.all.0.values().sum());
-        let (due, first) = (self.wheel.next_due(), self.all.0.keys().next());
-        assert!(due.is_some() == first.is_some());
-        assert!(due <= first.map(|armed| armed.0), "{due:?} is after {first:?}");
-    }
-
-    fn step(&mut self) {
-        match self.rng.below(16) {
-            0..=6 => self.insert(),
-            7..=9 => self.retain(),
-            10 => self.advance(self.now),
-            11 => {
-                let back = self.rng.distance();
-                self.advance(self.now.saturating_sub(back));
-            }
-            12 => self.advance(self.wheel.next_due().unwrap_or(0)),
-            13 => {
-                let by = self.rng.below(100);
-                self.advance(self.now.saturating_add(by));
-            }
-            _ => {
-                let by = self.rng.distance();
-                self.advance(self.now.saturating_add(by));
-            }
-        }
-        self.check();
-    }
-}
 
 fn advance_all(wheel: &mut Wheel, now: u64) -> (usize, Vec<Armed>) {
     let (mut budget, mut fired) = (usize::MAX, Vec::new());
@@ -214,27 +43,16 @@ fn advance_all(wheel: &mut Wheel, now: u64) -> (usize, Vec<Armed>) {
     (usize::MAX - budget, fired)
 }
 
+/// The fuzz target, on its seeds and on random inputs (`FUZZ_INPUTS` sets how many).
 #[test]
 fn the_wheel_agrees_with_a_map() {
-    // More of them for a longer search.
-    let seeds = option_env!("WHEEL_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
-    let (mut walks, mut fired) = (0, 0);
-    for seed in 1..=seeds {
-        let now = Rng(seed).tick(1 << 40);
-        let mut model = Model::new(seed * 0x9E37_79B9, now.min(u64::MAX - YEAR * 1000));
-        for _ in 0..1000 {
-            model.step();
-        }
-        (walks, fired) = (walks + model.walks, fired + model.fired);
-        // To the end of time: everything fires, and the memory is free.
-        while !model.all.0.is_empty() {
-            model.advance(u64::MAX);
-            model.check();
-        }
-        assert!(model.wheel.advance(u64::MAX, &mut 0, |_, _| None));
-        assert_eq!(model.wheel.bytes(), 0);
-    }
-    assert!(walks > seeds as usize && fired > 50 * seeds as usize, "{walks} walks, {fired} fired");
+    let (walks, fired) = (Cell::new(0), Cell::new(0));
+    drive("wheel_model", 4000, |data| {
+        let tally = fuzz::run(data);
+        walks.set(walks.get() + tally.walks);
+        fired.set(fired.get() + tally.fired);
+    });
+    println!("{} walks, {} fired", walks.get(), fired.get());
 }
 
 #[test]
