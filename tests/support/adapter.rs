@@ -12,16 +12,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scopecache::{
-    Blob, Cache, Condition, EntryRef, Error, ErrorKind, IntoValue, Item, Lease, MockClock,
-    Namespace, Scope, SetOptions, Version,
+    Blob, Cache, Condition, EntryRef, Error, ErrorKind, IntoValue, Item, Lease, MAX_ID_BYTES,
+    MAX_KEY_BYTES, MockClock, Namespace, Scope, SetOptions, Version,
 };
 
 use crate::support::engine::Engine;
 use crate::support::op::{Expires, LeaseId, Life, Op, Place, Put, Ret, Seen, Space, Value, When};
 
-const USERS: [&str; 4] = ["u", "u:s", "u\0", "*"];
-const SESSIONS: [&str; 4] = ["s", "s:k", "u", "s\0"];
-const KEYS: [&str; 4] = ["k", "s:k", "*", "k\0"];
+const USERS: [&str; 5] = ["u", "u:s", "u\0", "*", LONGEST.split_at(MAX_ID_BYTES).0];
+const SESSIONS: [&str; 5] = ["s", "s:k", "u", "s\0", LONGEST.split_at(MAX_ID_BYTES).0];
+const KEYS: [&str; 5] = ["k", "s:k", "*", "k\0", LONGEST];
+const LONGEST: &str = match std::str::from_utf8(&[b'k'; MAX_KEY_BYTES]) {
+    Ok(text) => text,
+    Err(_) => unreachable!(),
+};
 
 /// A cache, and how it is asked.
 pub struct CacheEngine<V: Wire, S: BuildHasher<Hasher: Clone>> {
@@ -82,6 +86,28 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         &self.cache
     }
 
+    /// The answers of a `get_many`, in order, or its refusal.
+    pub fn get_many(&self, space: Space, keys: &[u8]) -> Result<Vec<Ret>, Ret> {
+        match self.scope(space).get_many(&names_of(keys)) {
+            Ok(found) => Ok(found.into_iter().map(|found| item(Ok(found))).collect()),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// The answers of a `set_many`, in order, or its refusal.
+    pub fn set_many(&self, space: Space, items: &[(u8, Value)]) -> Result<Vec<Ret>, Ret> {
+        let named = items.iter().map(|(key, value)| (KEYS[usize::from(*key)], V::encode(*value)));
+        match self.scope(space).set_many(named) {
+            Ok(versions) => Ok(versions.into_iter().map(|it| stored_version(Some(it))).collect()),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// How many a `delete_many` removed, or its refusal.
+    pub fn delete_many(&self, space: Space, keys: &[u8]) -> Result<u64, Ret> {
+        self.scope(space).delete_many(&names_of(keys)).map_err(|error| refusal(&error))
+    }
+
     fn scope(&self, space: Space) -> Arc<Scope<V, S>> {
         let kept = || self.kept.lock().expect("no holder panics");
         if let Some(scope) = kept().get(&space) {
@@ -111,12 +137,11 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
                     Some(entry) => borrowed(&entry),
                 })
             }
-            Way::Bulk => answer(self.scope(at.space).get_many(&[key]), |mut found| {
-                match (found.pop(), found.is_empty()) {
-                    (Some(only), true) => item(Ok(only)),
-                    _ => Ret::Failed("get_many of one key".into()),
-                }
-            }),
+            Way::Bulk => match self.get_many(at.space, &[at.key]).as_deref() {
+                Ok([only]) => only.clone(),
+                Ok(_) => Ret::Failed("get_many of one key".into()),
+                Err(refusal) => refusal.clone(),
+            },
         }
     }
 
@@ -132,7 +157,11 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
                 self.cache.write(space, key, value, condition(when), &options(life))
             }
             (Way::Bulk, When::Always, Life::Forever) => {
-                scope.set_many([(key, value)]).map(|mut versions| versions.pop())
+                return match self.set_many(at.space, &[(at.key, put.value)]).as_deref() {
+                    Ok([only]) => only.clone(),
+                    Ok(_) => Ret::Failed("set_many of one key".into()),
+                    Err(refusal) => refusal.clone(),
+                };
             }
             (_, When::Always, Life::Forever) => scope.set(key, value).map(Some),
             (_, When::Always, life) => scope.set_with(key, value, options(life)).map(Some),
@@ -163,7 +192,10 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         let key = KEYS[usize::from(at.key)];
         match self.way {
             Way::Ids => answer(self.cache.delete(namespace(at.space), key), Ret::Answer),
-            Way::Bulk => answer(self.scope(at.space).delete_many(&[key]), |n| Ret::Answer(n == 1)),
+            Way::Bulk => match self.delete_many(at.space, &[at.key]) {
+                Ok(count) => Ret::Answer(count == 1),
+                Err(refusal) => refusal,
+            },
             _ => answer(self.scope(at.space).delete(key), Ret::Answer),
         }
     }
@@ -336,6 +368,10 @@ impl Wire for Arc<str> {
     fn decode(stored: &Arc<str>) -> Option<Value> {
         stored.parse().ok()
     }
+}
+
+fn names_of(keys: &[u8]) -> Vec<&'static str> {
+    keys.iter().map(|key| KEYS[usize::from(*key)]).collect()
 }
 
 fn namespace(space: Space) -> Namespace<'static> {

@@ -145,6 +145,13 @@ impl Model {
         part
     }
 
+    /// The state once what stood at these places was evicted.
+    pub fn without(&self, mut gone: impl FnMut(Place) -> bool) -> Model {
+        let mut rest = self.clone();
+        rest.entries.retain(|at, _| !gone(*at));
+        rest
+    }
+
     /// Everybody who has something here.
     pub fn owners(&self) -> BTreeSet<Owner> {
         self.entries.keys().map(|at| at.space.owner()).collect()

@@ -1,0 +1,22 @@
+//! The targets whose bodies are in `tests/fuzz`, where `cargo test` runs them too. Those of private
+//! modules are in `scopecache::fuzzing`.
+
+#[path = "../../tests/support/adapter.rs"]
+mod adapter;
+#[cfg(not(scopecache_shuttle))]
+#[path = "../../tests/fuzz/engine_model.rs"]
+mod engine_model;
+#[path = "../../tests/support/same_hash.rs"]
+mod same_hash;
+#[expect(dead_code, reason = "every target uses a part")]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[cfg(not(scopecache_shuttle))]
+#[path = "../../tests/fuzz/worlds.rs"]
+mod worlds;
+
+/// Judges the engine against the reference; panics where it is wrong.
+#[cfg(not(scopecache_shuttle))]
+pub fn engine_model(data: &[u8]) {
+    engine_model::run(data);
+}
