@@ -4,6 +4,9 @@
 #[path = "../../tests/support/adapter.rs"]
 mod adapter;
 #[cfg(not(scopecache_shuttle))]
+#[path = "../../tests/fuzz/composite_key.rs"]
+mod composite_key;
+#[cfg(not(scopecache_shuttle))]
 #[path = "../../tests/fuzz/engine_model.rs"]
 mod engine_model;
 #[path = "../../tests/support/same_hash.rs"]
@@ -19,4 +22,10 @@ mod worlds;
 #[cfg(not(scopecache_shuttle))]
 pub fn engine_model(data: &[u8]) {
     engine_model::run(data);
+}
+
+/// Judges how keys are named and hashed; panics where that is wrong.
+#[cfg(not(scopecache_shuttle))]
+pub fn composite_key(data: &[u8]) {
+    composite_key::run(data);
 }
