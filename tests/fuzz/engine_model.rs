@@ -29,6 +29,8 @@ const BOUNDS: [u64; 8] = [3 << 10, 6 << 10, 12 << 10, 24 << 10, 64 << 10, AMPLE,
 const AMPLE: u64 = 8 << 20;
 /// More than what one write can need: a value, its key and its node, a block of each list.
 const ONE_WRITE: u64 = 16 << 10;
+/// More than what an entry takes that has the longest of the adapter's byte strings.
+const LONG_ENTRY: u64 = 8 << 10;
 
 static TRACE: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FUZZ_TRACE").is_some());
 
@@ -198,12 +200,23 @@ where
             self.check_full(before, 1, &op);
         }
         match op {
+            // Refused, whether its condition holds or not: it could never be stored.
+            Op::Write(_, _, put) if ret == Ret::Full && self.never_fits(put) => {}
+            Op::Fulfil(at, id, put) if ret == Ret::Full && self.never_fits(put) => {
+                self.accept(Op::DropLease(at, id), Ret::Done);
+            }
             // Refused, whether the lease is lost or not, and given up with that.
             Op::Fulfil(at, id, put) if put.life.is_invalid() && ret == Ret::Invalid => {
                 self.accept(Op::DropLease(at, id), Ret::Done);
             }
             _ => self.accept(op, ret),
         }
+    }
+
+    /// Whether the entry alone may be larger than the bound.
+    fn never_fits(&self, put: Put) -> bool {
+        let is_long = put.value % 4 == 3 && matches!(self.setup.kind, 0 | 3);
+        is_long && self.setup.max_bytes < LONG_ENTRY
     }
 
     fn get_many(&mut self, space: Space, keys: &[u8]) {
