@@ -14,7 +14,7 @@ use crate::wheel::{self, Wheel};
 
 /// Handles that a setter which finds no room looks at in the wheel, at most.
 const ADVANCED_AT_ONCE: usize = 1024;
-/// Wheel and queues never evict for more than this part of the bound at a time.
+/// Wheel and queues never evict for more than this part of the bound before they need it.
 const UPKEEP_PART: u64 = 16;
 /// Handles that are taken from a wheel before they are fired.
 const FIRED_AT_ONCE: usize = 64;
@@ -108,7 +108,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn reserve(&mut self, upkeep: &mut Upkeep) -> bool {
         let queues = if upkeep.policy.is_some() { Policy::CALL_BYTES } else { 0 };
         let growth = wheel::MOST_GROWTH_BYTES as u64 + queues;
-        let booked = upkeep.bytes() + growth <= upkeep.booked || self.book(upkeep, growth);
+        let booked = upkeep.bytes() + growth <= upkeep.booked || self.book_ahead(upkeep, growth);
         self.starved = !booked;
         booked
     }
@@ -118,9 +118,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn book(&mut self, upkeep: &mut Upkeep, bytes: u64) -> bool {
         let account = self.core.budget.account(self.shard);
         let mut reserved = account.try_reserve(bytes);
-        // Never so much that a small cache has no room for anything else.
-        let little = bytes <= self.core.budget.max() / UPKEEP_PART;
-        if !reserved && little && self.may_evict {
+        if !reserved && self.may_evict {
             // No more than is missing: the policy takes a need for that of a new entry.
             let need = Need::Bytes(account.missing(bytes));
             self.evict_until(upkeep, need, |_| {
@@ -134,6 +132,19 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         reserved
     }
 
+    /// Books so much for what wheel and queues are going to take: where that is much of a small
+    /// cache only what is free, or there would be no room for anything else.
+    fn book_ahead(&mut self, upkeep: &mut Upkeep, bytes: u64) -> bool {
+        if bytes <= self.core.budget.max() / UPKEEP_PART {
+            return self.book(upkeep, bytes);
+        }
+        let reserved = self.core.budget.account(self.shard).try_reserve(bytes);
+        if reserved {
+            upkeep.booked += bytes;
+        }
+        reserved
+    }
+
     /// Gives back what was booked and not used, and books what was used without.
     pub(super) fn settle(&mut self, upkeep: &mut Upkeep) {
         let bytes = upkeep.bytes();
@@ -141,7 +152,8 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             self.core.budget.account(self.shard).release(upkeep.booked - bytes);
             upkeep.booked = bytes;
         } else {
-            // Handles that moved from one list of the wheel to another.
+            // Handles that moved from one list of the wheel to another. They take it already, so
+            // entries go for it however small the cache is.
             let _ = self.book(upkeep, bytes - upkeep.booked);
         }
         let armed = (upkeep.wheel.len() + upkeep.repair) as u64;
@@ -380,7 +392,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn size_ghosts(&mut self, upkeep: &mut Upkeep) {
         let wanted = upkeep.policy.as_ref().and_then(Policy::wanted_ghost_bytes);
         if let Some(ghosts) = wanted
-            && self.book(upkeep, ghosts)
+            && self.book_ahead(upkeep, ghosts)
             && let Some(policy) = &mut upkeep.policy
         {
             policy.size_ghosts();
