@@ -364,6 +364,10 @@ impl Wheel {
             }
         };
         for (level, Level { used, slots }) in self.levels.iter().enumerate() {
+            let is_walked = matches!(self.walk.stage, Stage::Slot(walked, _) if walked == level);
+            if slots.is_none() && *used == 0 && !is_walked {
+                continue;
+            }
             bytes += slots.as_ref().map_or(0, |_| SLOTS_BYTES);
             for slot in 0..SLOTS {
                 let start = self.start(level, slot);

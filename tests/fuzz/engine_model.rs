@@ -92,7 +92,7 @@ impl Setup {
             max_entries: [None, None, None, Some(1), Some(3), Some(9)]
                 [usize::from(bounds >> 3) % 6],
             max_retired_bytes: bit(5).then_some(8 << 10),
-            shards: 1 << (shape & 3),
+            shards: [1, 1, 2, 4][usize::from(shape & 3)],
             expected_entries: [1, 8, 64, 256][usize::from(shape >> 2 & 3)],
             tick: Duration::from_millis([10, 1000][usize::from(shape >> 4 & 1)]),
             upkeep: match upkeep & 3 {
