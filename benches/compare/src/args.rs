@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
@@ -13,7 +14,8 @@ pub(crate) const COMMON_HELP: &str = "  \
   --json FILE      append one line of JSON a result
   --peers A,B      only these, named as their crates
   --seed N         of hashers and random numbers; 1
-  --samples N      repeat with the seeds N, N + 1, ..; the median counts; 1";
+  --samples N      repeat, hit-ratio, memory and bound with the seeds N, N + 1, ..; the median
+                   counts; 1 for these three, 5 for the others";
 
 /// A mistake in the command line: the program ends with status 2.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub(crate) struct Flags {
 pub(crate) struct Common {
     pub(crate) json: Option<PathBuf>,
     pub(crate) seed: u64,
-    pub(crate) samples: u64,
+    samples: Option<u64>,
     peers: Option<Vec<String>>,
 }
 
@@ -71,7 +73,7 @@ impl Flags {
         match &*flag.name {
             "json" => common.json = Some(flag.path()?),
             "seed" => common.seed = flag.number()?,
-            "samples" => common.samples = flag.number::<u64>()?.max(1),
+            "samples" => common.samples = Some(flag.number::<u64>()?.max(1)),
             "peers" => common.peers = Some(flag.list()?),
             _ => self.rest.push_back((flag.name, flag.value)),
         }
@@ -89,7 +91,7 @@ const SWITCHES: &[&str] = &["check-belady", "bytes-only", "unit-only"];
 
 impl Default for Common {
     fn default() -> Self {
-        Self { json: None, seed: 1, samples: 1, peers: None }
+        Self { json: None, seed: 1, samples: None, peers: None }
     }
 }
 
@@ -106,7 +108,12 @@ impl Common {
 
     /// The seeds of the samples.
     pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
-        self.seed..self.seed.saturating_add(self.samples)
+        self.seed..self.seed.saturating_add(self.samples_or(1))
+    }
+
+    /// How many samples were asked for.
+    pub(crate) fn samples_or(&self, default: u64) -> u64 {
+        self.samples.unwrap_or(default)
     }
 }
 
@@ -144,6 +151,32 @@ impl Flag {
         match self.number::<Quantity>()? {
             Quantity(0) => Err(Usage(format!("--{} must be more than 0", self.name))),
             Quantity(amount) => Ok(amount),
+        }
+    }
+
+    /// Quantities between commas.
+    pub(crate) fn quantities(&self) -> Result<Vec<usize>, Usage> {
+        let quantities: Vec<Quantity> = self.parsed_list()?;
+        if quantities.contains(&Quantity(0)) {
+            return Err(Usage(format!("--{}: all must be more than 0", self.name)));
+        }
+        Ok(quantities.into_iter().map(|quantity| quantity.0 as usize).collect())
+    }
+
+    /// What stands between commas, each parsed.
+    pub(crate) fn parsed_list<T: FromStr<Err: fmt::Display>>(&self) -> Result<Vec<T>, Usage> {
+        let parse = |part: String| {
+            part.parse().map_err(|error| Usage(format!("--{} {part}: {error}", self.name)))
+        };
+        self.list()?.into_iter().map(parse).collect()
+    }
+
+    /// A time in seconds, parts of one allowed.
+    pub(crate) fn seconds(&self) -> Result<Duration, Usage> {
+        let seconds: f64 = self.number()?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(time) if !time.is_zero() => Ok(time),
+            _ => Err(Usage(format!("--{} {seconds}: not a time that one can wait", self.name))),
         }
     }
 

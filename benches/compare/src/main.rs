@@ -6,13 +6,21 @@
 
 mod alloc;
 mod args;
+mod bench;
 mod bound;
+mod contender;
+mod data;
+mod get;
 mod hit_ratio;
 mod machine;
 mod memory;
+mod mixed;
 mod random;
 mod report;
+mod set;
+mod settings;
 mod text_table;
+mod timing;
 mod traces;
 
 use std::process::ExitCode;
@@ -33,6 +41,9 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "get", help: get::HELP, run: get::run },
+    Command { name: "set", help: set::HELP, run: set::run },
+    Command { name: "mixed", help: mixed::HELP, run: mixed::run },
     Command { name: "hit-ratio", help: hit_ratio::HELP, run: hit_ratio::run },
     Command { name: "memory", help: memory::HELP, run: memory::run },
     Command { name: memory::CHILD, help: "", run: memory::run_child },
