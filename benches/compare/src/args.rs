@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -80,6 +81,11 @@ impl Flags {
         Ok(())
     }
 
+    /// Whether a flag that is not common to all is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.rest.iter().any(|(flag, _)| flag == name)
+    }
+
     /// The next flag that is not common to all.
     pub(crate) fn next(&mut self) -> Option<Flag> {
         self.rest.pop_front().map(|(name, value)| Flag { name, value })
@@ -87,7 +93,7 @@ impl Flags {
 }
 
 /// Flags without a value.
-const SWITCHES: &[&str] = &["check-belady", "bytes-only", "unit-only"];
+const SWITCHES: &[&str] = &["check-belady", "bytes-only", "unit-only", "short"];
 
 impl Default for Common {
     fn default() -> Self {
@@ -104,6 +110,15 @@ impl Common {
             return Err(Usage(format!("no peer `{unknown}` here; there are {known}")));
         }
         Ok(known.iter().copied().filter(|name| peers.iter().any(|peer| peer == name)).collect())
+    }
+
+    /// Gives them to another call of this program; not the number of samples, nor the peers,
+    /// of which not every subcommand has all.
+    pub(crate) fn pass_on(&self, command: &mut Command) {
+        command.args(["--seed", &self.seed.to_string()]);
+        if let Some(json) = &self.json {
+            command.arg("--json").arg(json);
+        }
     }
 
     /// The seeds of the samples.

@@ -95,6 +95,9 @@ impl Bench {
         rows: &[Vec<Sample>],
     ) -> Result<()> {
         println!("{}: {}", self.name, case.title());
+        if metrics.len() > 2 {
+            println!("{}", overview(metrics, kinds, rows));
+        }
         for (at, &metric) in metrics.iter().enumerate() {
             let of = |row: &Vec<Sample>| -> Result<Vec<f64>, &'static str> {
                 let figure = |sample: &Sample| match sample {
@@ -124,7 +127,9 @@ impl Bench {
                     Err(why) => table.row([kind.to_string(), "-".into(), format!("({why})")]),
                 }
             }
-            println!("{table}");
+            if metrics.len() <= 2 {
+                println!("{table}");
+            }
         }
         Ok(())
     }
@@ -155,6 +160,27 @@ impl From<f64> for Sample {
     fn from(figure: f64) -> Self {
         Self::Figures(vec![figure])
     }
+}
+
+/// Medians alone: a column for each metric.
+fn overview(metrics: &[Metric], kinds: &[Kind], rows: &[Vec<Sample>]) -> TextTable {
+    let header = metrics.iter().map(|(name, _)| (*name).to_owned());
+    let mut table = TextTable::new(std::iter::once(String::new()).chain(header));
+    for (kind, row) in kinds.iter().zip(rows) {
+        let column = |at: usize| {
+            let figure = |sample: &Sample| match sample {
+                Sample::Figures(figures) => Some(figures[at]),
+                Sample::LeftOut(_) => None,
+            };
+            figure_of(&row.iter().filter_map(figure).collect::<Vec<f64>>())
+        };
+        table.row(std::iter::once(kind.to_string()).chain((0..metrics.len()).map(column)));
+    }
+    table
+}
+
+fn figure_of(samples: &[f64]) -> String {
+    if samples.is_empty() { "-".into() } else { figure(median(samples)) }
 }
 
 /// Sample by sample: both were taken in the same round.

@@ -36,6 +36,11 @@ pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
     kib(&text, "Rss").ok_or_else(|| anyhow::anyhow!("{PATH} has no line `Rss`"))
 }
 
+/// Memory that can be had without swapping, where the system tells.
+pub(crate) fn available_bytes() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")
+}
+
 /// The value of a line `name: value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()

@@ -4,21 +4,29 @@
 //! and a line in [`COMMANDS`]. What they share stands beside this file: flags, results, the
 //! counting allocator, random numbers, traces.
 
+mod all;
 mod alloc;
 mod args;
 mod bench;
 mod bound;
+mod churn;
 mod contender;
 mod data;
+mod delete_storm;
+mod delete_user;
 mod get;
+mod get_many;
 mod hit_ratio;
+mod load;
 mod machine;
 mod memory;
 mod mixed;
 mod random;
 mod report;
+mod scale;
 mod set;
 mod settings;
+mod tail;
 mod text_table;
 mod timing;
 mod traces;
@@ -44,10 +52,19 @@ const COMMANDS: &[Command] = &[
     Command { name: "get", help: get::HELP, run: get::run },
     Command { name: "set", help: set::HELP, run: set::run },
     Command { name: "mixed", help: mixed::HELP, run: mixed::run },
+    Command { name: "get-many", help: get_many::HELP, run: get_many::run },
+    Command { name: "churn", help: churn::HELP, run: churn::run },
+    Command { name: "load", help: load::HELP, run: load::run },
+    Command { name: "delete-user", help: delete_user::HELP, run: delete_user::run },
+    Command { name: "delete-storm", help: delete_storm::HELP, run: delete_storm::run },
+    Command { name: "tail", help: tail::HELP, run: tail::run },
+    Command { name: "scale", help: scale::HELP, run: scale::run },
+    Command { name: scale::CHILD, help: "", run: scale::run_child },
     Command { name: "hit-ratio", help: hit_ratio::HELP, run: hit_ratio::run },
     Command { name: "memory", help: memory::HELP, run: memory::run },
     Command { name: memory::CHILD, help: "", run: memory::run_child },
     Command { name: "bound", help: bound::HELP, run: bound::run },
+    Command { name: "all", help: all::HELP, run: all::run },
 ];
 
 fn main() -> ExitCode {

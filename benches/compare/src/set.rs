@@ -37,7 +37,8 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         // The same sessions, other keys.
         let fresh = &Names::new(entries, "other");
         let order = fresh.shuffled(5);
-        let entrants = bench.filled(Room::for_all(entries), names);
+        let most_new = order.len().min(ROUND * settings.most_threads());
+        let entrants = bench.filled(Room::for_all(entries + most_new), names);
         for &threads in &settings.threads {
             for &dist in &settings.dists {
                 let seeds = (0..threads as u64).map(|at| settings.common.seed + at);
@@ -80,7 +81,7 @@ fn come_and_go(
             sets += nanos_of(|| contender.set_all(names, round));
             let mut deleted = 0;
             deletes += nanos_of(|| deleted = contender.delete_all(names, round));
-            assert_eq!(deleted, round.len() as u64, "a new key was lost");
+            assert_eq!(deleted, round.len() as u64, "new keys were lost");
             ops += round.len() as f64;
         }
         (sets / ops, deletes / ops)

@@ -13,7 +13,7 @@ mod ours;
 mod peer;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ use crate::data::{KeyRef, Names, Requests};
 
 /// The TTL of those forms that have one: long enough to end nothing.
 const ONE_HOUR: Duration = Duration::from_secs(3600);
+/// After which nobody waits any longer for work that was put off.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One who is compared: a crate, and in which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +77,30 @@ pub(crate) trait Contender: Send + Sync {
     /// The whole life of a session: sets all its keys, gets each, and deletes them.
     fn live(&self, user: &str, session: &str, keys: &[String]);
     /// Gets all keys of a session, in one call where there is such a call; how many hit.
-    fn get_many(&self, names: &Names, session: usize) -> usize;
+    fn get_many(&self, names: &Names, session: usize) -> usize {
+        self.get_each(names, session)
+    }
+
+    /// Gets all keys of a session one by one; how many hit.
+    fn get_each(&self, names: &Names, session: usize) -> usize {
+        let keys = names.keys().len();
+        (session * keys..(session + 1) * keys).filter(|&at| self.get(names, at as u32)).count()
+    }
 
     /// Does what was put off.
     fn settle(&self) {}
     fn entries(&self) -> u64;
+
+    /// Does what was put off until no more than so many entries are held, or patience ends.
+    fn settle_to(&self, entries: u64) {
+        let start = Instant::now();
+        loop {
+            self.settle();
+            if self.entries() <= entries || start.elapsed() > PATIENCE {
+                break;
+            }
+        }
+    }
 
     /// Makes so many gets; how many hit. Here and below: a loop that knows its contender.
     fn gets(&self, names: &Names, requests: &mut Requests, ops: u64) -> u64 {
@@ -231,17 +252,6 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Deletion {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Atomic => "atomic",
-            Self::Predicate => "predicate",
-            Self::Scan => "scan",
-            Self::EachKey => "each key",
-        }
-    }
-}
-
 impl Room {
     pub(crate) fn for_all(expected: usize) -> Self {
         Self { expected, bound: None, ttl: None }
@@ -281,7 +291,9 @@ mod tests {
             assert!(contender.get(names, 7) && contender.delete(names, 7), "{kind}");
             assert!(!contender.get(names, 7) && !contender.delete(names, 7), "{kind}");
             let loads = std::sync::atomic::AtomicU32::new(0);
-            let loader = || drop(loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            let loader = || {
+                loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            };
             contender.load(names, 7, &loader);
             contender.load(names, 7, &loader);
             assert_eq!(loads.into_inner(), 1, "{kind}");

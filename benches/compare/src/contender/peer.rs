@@ -130,11 +130,6 @@ impl<P: Peer> Contender for Joined<P> {
         keys.iter().for_each(|key| assert!(joined(name(key), |key| self.0.remove(key))));
     }
 
-    fn get_many(&self, names: &Names, session: usize) -> usize {
-        let (user, session) = names.ids(session);
-        names.keys().iter().filter(|key| self.has(KeyRef { user, session, key })).count()
-    }
-
     fn settle(&self) {
         self.0.settle();
     }
@@ -215,11 +210,6 @@ impl<P: Peer> Contender for Indexed<P> {
         keys.iter().for_each(|key| self.put(name(key)));
         keys.iter().for_each(|key| assert!(self.has(name(key))));
         keys.iter().for_each(|key| assert!(self.remove(name(key))));
-    }
-
-    fn get_many(&self, names: &Names, session: usize) -> usize {
-        let (user, session) = names.ids(session);
-        names.keys().iter().filter(|key| self.has(KeyRef { user, session, key })).count()
     }
 
     fn settle(&self) {

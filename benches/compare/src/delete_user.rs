@@ -1,0 +1,75 @@
+//! A whole user deleted, few entries or many, while others stay.
+//!
+//! | metric | from the call until |
+//! |---|---|
+//! | `visible_ns` | it returns: nothing of the user can be read any more |
+//! | `settled_ns` | nothing of the user is held any more either, maintenance driven on; 10 s at most |
+
+use anyhow::Result;
+
+use crate::args::Flags;
+use crate::bench::{Bench, Case, Metric, Sample};
+use crate::contender::{Contender, Kind, Room};
+use crate::data::Names;
+use crate::machine::available_bytes;
+use crate::settings::{Defaults, MILLION, Settings};
+use crate::timing::nanos_of;
+
+pub(crate) const HELP: &str = "  \
+delete-user: all that a user has, deleted at once
+    --entries N           of others, who stay; 1_000_000
+    --most N              of the user: 10, 100, .. up to N; 1_000_000";
+
+const METRICS: [Metric; 2] = [("visible_ns", "ns"), ("settled_ns", "ns")];
+/// Of one entry, in the dearest form.
+const MOST_BYTES: u64 = 600;
+/// Entries that are stored for one row of one contender at most, over all samples; beyond it
+/// there are fewer samples.
+const MOST_STORED: usize = 3 * MILLION;
+
+pub(crate) fn run(flags: Flags) -> Result<()> {
+    let defaults =
+        Defaults { kinds: Kind::deleting(), entries: &[MILLION], dists: &[], seconds: 1.0 };
+    let mut most = MILLION;
+    let settings = Settings::parse_with(flags, defaults, |flag| match &*flag.name {
+        "most" => {
+            most = flag.quantity()? as usize;
+            Ok(())
+        }
+        _ => Err(flag.unknown()),
+    })?;
+    let rounds = settings.rounds;
+    let mut bench = Bench::new("delete-user", settings.clone())?;
+    for &entries in &settings.entries {
+        let names = Names::new(entries, "state");
+        let entrants = bench.filled(Room::for_all(entries + most), &names);
+        let mut number = 0;
+        for size in std::iter::successors(Some(10), |&size| Some(size * 10)) {
+            if size > most {
+                break;
+            }
+            if available_bytes().is_some_and(|bytes| bytes < size as u64 * MOST_BYTES) {
+                eprintln!("delete-user: {size} entries are left out, there is no memory for them");
+                break;
+            }
+            bench.settings.rounds = rounds.min(MOST_STORED / size).max(1);
+            let case = Case::new(entries, 1, "none").with("user_entries", size);
+            bench.case(&case, &METRICS, &entrants, |entrant, _| {
+                number += 1;
+                delete(&*entrant.contender, &Names::of_user(number, size))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn delete(contender: &dyn Contender, user: &Names) -> Sample {
+    contender.put_all(user);
+    contender.settle();
+    let before = contender.entries();
+    let first = user.of_entry(0);
+    let visible = nanos_of(|| contender.delete_user(first.user));
+    let settling = nanos_of(|| contender.settle_to(before - user.entries() as u64));
+    assert!(!contender.has(first), "a deleted entry is visible");
+    Sample::Figures(vec![visible, visible + settling])
+}
