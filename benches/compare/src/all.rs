@@ -34,7 +34,7 @@ const RUNS: &[[&str; 3]] = &[
         "--entries 250_000 --seconds 2 --samples 2",
         "--entries 10000 --rate 20000 --seconds 0.1 --samples 1",
     ],
-    ["scale", "--seconds 0.1", "--entries 1000 --seconds 0.01 --samples 1 --instructions 1000"],
+    ["scale", "--seconds 0.1", "--entries 1000 --seconds 0.01 --samples 1 --instructions 0"],
     ["memory", "--layout plain,sessions-8 --entries 500_000", "--entries 10000 --layout plain"],
 ];
 

@@ -25,6 +25,8 @@ pub(crate) struct Usage(String);
 /// The flags of one call: those that are common to all taken out, the others in order.
 pub(crate) struct Flags {
     pub(crate) common: Common,
+    /// What stands there without a flag.
+    pub(crate) files: Vec<PathBuf>,
     rest: VecDeque<(String, Option<OsString>)>,
 }
 
@@ -52,17 +54,21 @@ impl Flags {
     ///
     /// Every flag has a value, but for those of [`SWITCHES`].
     pub(crate) fn new(mut parser: Parser) -> Result<Option<Self>, Usage> {
-        let mut rest = VecDeque::new();
+        let (mut rest, mut files) = (VecDeque::new(), Vec::new());
         while let Some(arg) = parser.next()? {
             let name = match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(None),
                 Arg::Long(name) => name.to_owned(),
+                Arg::Value(file) => {
+                    files.push(file.into());
+                    continue;
+                }
                 other => return Err(other.unexpected().into()),
             };
             let value = if SWITCHES.contains(&&*name) { None } else { Some(parser.value()?) };
             rest.push_back((name, value));
         }
-        let mut flags = Self { common: Common::default(), rest: VecDeque::new() };
+        let mut flags = Self { common: Common::default(), files, rest: VecDeque::new() };
         for (name, value) in rest {
             flags.sort(Flag { name, value })?;
         }
@@ -79,6 +85,14 @@ impl Flags {
             _ => self.rest.push_back((flag.name, flag.value)),
         }
         Ok(())
+    }
+
+    /// Fails where something stands without a flag.
+    pub(crate) fn without_files(self) -> Result<Self, Usage> {
+        match self.files.first() {
+            Some(stray) => Err(Usage(format!("`{}`: a flag is missing", stray.display()))),
+            None => Ok(self),
+        }
     }
 
     /// Whether a flag that is not common to all is there.
@@ -260,7 +274,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told() {
-        assert!(flags(&["stray"]).is_err());
+        assert!(flags(&["-x"]).is_err());
         assert!(flags(&["--seed"]).is_err());
         let error = flags(&["--seed", "many"]).err().unwrap();
         assert!(error.to_string().starts_with("--seed many: "), "{error}");

@@ -110,6 +110,7 @@ impl Bench {
             let mut table = TextTable::new([name, unit, "from", "to", "ratio", "from", "to"]);
             // Ours stand first where they are there at all.
             let ours = rows.first().filter(|_| kinds[0].is_ours()).and_then(|row| of(row).ok());
+            let ours = ours.filter(|ours| ours.iter().all(|&sample| sample > 0.0));
             for (kind, row) in kinds.iter().zip(rows) {
                 match of(row) {
                     Ok(samples) => {

@@ -6,8 +6,8 @@
 //! | `miss` | the call with a loader that costs nothing; each key is asked for once |
 //! | `stampede` | 8 threads ask for one absent key at once, the loader takes a millisecond: until all have it, and how often it was loaded |
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::args::Flags;
 use crate::bench::{Bench, Case, Metric, NS_PER_OP, Sample};
-use crate::contender::{Contender, Kind, Room};
+use crate::contender::{Contender, Kind, Loader, Room};
 use crate::data::{Dist, Names, Requests};
 use crate::settings::{Defaults, Settings};
 use crate::timing::{nanos_of, per_op};
@@ -55,7 +55,7 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
             let case = Case::new(entries, 1, dist).with("op", "hit");
             bench.case(&case, &[NS_PER_OP], &entrants, |entrant, _| {
                 let contender = &entrant.contender;
-                let nothing = || unreachable!("it is there");
+                let nothing: Loader = Arc::new(|| unreachable!("it is there"));
                 let loads = |requests: &mut Requests, ops| {
                     (0..ops).for_each(|_| contender.load(names, requests.next(), &nothing));
                     ops
@@ -66,7 +66,8 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         let case = Case::new(entries, 1, Dist::Uniform).with("op", "miss");
         bench.case(&case, &[NS_PER_OP], &entrants, |entrant, _| {
             let contender = &entrant.contender;
-            let load = |&entry| contender.load(absent, entry, &|| ());
+            let free: Loader = Arc::new(|| ());
+            let load = |&entry| contender.load(absent, entry, &free);
             let nanos = nanos_of(|| misses.iter().for_each(load)) / misses.len() as f64;
             contender.delete_all(absent, misses);
             nanos.into()
@@ -90,18 +91,20 @@ fn stampede(
     keys: &[u32],
     runtime: &tokio::runtime::Runtime,
 ) -> Sample {
-    let (loads, barrier) = (AtomicU64::new(0), Barrier::new(CALLERS));
+    let (loads, barrier) = (Arc::new(AtomicU64::new(0)), Barrier::new(CALLERS));
+    let counted = Arc::clone(&loads);
+    let loader: Loader = Arc::new(move || {
+        // Relaxed: a figure, read after the threads were joined.
+        counted.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(LOAD_TAKES);
+    });
     let call = || {
         let _entered = runtime.enter();
         let mut nanos = 0.0;
         for &key in keys {
             barrier.wait();
             let start = Instant::now();
-            contender.load(names, key, &|| {
-                // Relaxed: a figure, read after the threads were joined.
-                loads.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(LOAD_TAKES);
-            });
+            contender.load(names, key, &loader);
             // The last of them to have it.
             barrier.wait();
             nanos += start.elapsed().as_nanos() as f64;
@@ -114,5 +117,6 @@ fn stampede(
     });
     contender.delete_all(names, keys);
     let mean = times.iter().sum::<f64>() / CALLERS as f64;
-    Sample::Figures(vec![mean, loads.into_inner() as f64 / keys.len() as f64])
+    // Relaxed: all callers were joined.
+    Sample::Figures(vec![mean, loads.load(Ordering::Relaxed) as f64 / keys.len() as f64])
 }

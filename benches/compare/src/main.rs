@@ -21,6 +21,7 @@ mod load;
 mod machine;
 mod memory;
 mod mixed;
+mod page;
 mod random;
 mod report;
 mod scale;
@@ -46,25 +47,33 @@ struct Command {
     /// Empty for one that only this program calls.
     help: &'static str,
     run: fn(Flags) -> Result<()>,
+    takes_files: bool,
+}
+
+impl Command {
+    const fn new(name: &'static str, help: &'static str, run: fn(Flags) -> Result<()>) -> Self {
+        Self { name, help, run, takes_files: false }
+    }
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "get", help: get::HELP, run: get::run },
-    Command { name: "set", help: set::HELP, run: set::run },
-    Command { name: "mixed", help: mixed::HELP, run: mixed::run },
-    Command { name: "get-many", help: get_many::HELP, run: get_many::run },
-    Command { name: "churn", help: churn::HELP, run: churn::run },
-    Command { name: "load", help: load::HELP, run: load::run },
-    Command { name: "delete-user", help: delete_user::HELP, run: delete_user::run },
-    Command { name: "delete-storm", help: delete_storm::HELP, run: delete_storm::run },
-    Command { name: "tail", help: tail::HELP, run: tail::run },
-    Command { name: "scale", help: scale::HELP, run: scale::run },
-    Command { name: scale::CHILD, help: "", run: scale::run_child },
-    Command { name: "hit-ratio", help: hit_ratio::HELP, run: hit_ratio::run },
-    Command { name: "memory", help: memory::HELP, run: memory::run },
-    Command { name: memory::CHILD, help: "", run: memory::run_child },
-    Command { name: "bound", help: bound::HELP, run: bound::run },
-    Command { name: "all", help: all::HELP, run: all::run },
+    Command::new("get", get::HELP, get::run),
+    Command::new("set", set::HELP, set::run),
+    Command::new("mixed", mixed::HELP, mixed::run),
+    Command::new("get-many", get_many::HELP, get_many::run),
+    Command::new("churn", churn::HELP, churn::run),
+    Command::new("load", load::HELP, load::run),
+    Command::new("delete-user", delete_user::HELP, delete_user::run),
+    Command::new("delete-storm", delete_storm::HELP, delete_storm::run),
+    Command::new("tail", tail::HELP, tail::run),
+    Command::new("scale", scale::HELP, scale::run),
+    Command::new(scale::CHILD, "", scale::run_child),
+    Command::new("hit-ratio", hit_ratio::HELP, hit_ratio::run),
+    Command::new("memory", memory::HELP, memory::run),
+    Command::new(memory::CHILD, "", memory::run_child),
+    Command::new("bound", bound::HELP, bound::run),
+    Command::new("all", all::HELP, all::run),
+    Command { takes_files: true, ..Command::new("report", page::HELP, page::run) },
 ];
 
 fn main() -> ExitCode {
@@ -96,7 +105,8 @@ fn run() -> Result<()> {
         return Err(Usage::new(format!("there is no subcommand `{name}`")).into());
     };
     match Flags::new(parser)? {
-        Some(flags) => (command.run)(flags),
+        Some(flags) if command.takes_files => (command.run)(flags),
+        Some(flags) => (command.run)(flags.without_files()?),
         None => {
             println!("{}\n\nCommon flags:\n{COMMON_HELP}", command.help);
             Ok(())

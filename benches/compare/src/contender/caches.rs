@@ -1,14 +1,15 @@
 //! Peers that are caches.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::DefaultLifecycle;
 
-use super::peer::{Peer, Shared, value};
-use super::{Deletion, Room};
+use super::peer::{Peer, Shared, loaded, value};
+use super::{Deletion, Loader, Room};
 
 /// W-TinyLFU, a TTL for the whole cache or by `Expiry` for each entry.
 ///
@@ -66,8 +67,11 @@ impl Peer for Moka {
         self.cache.remove(key).is_some()
     }
 
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
-        assert_eq!(self.cache.get_with_by_ref(key, || MokaValue(loader(), None)).0[0], value()[0]);
+    fn load(&self, key: &String, loader: &Loader) {
+        assert_eq!(
+            self.cache.get_with_by_ref(key, || MokaValue(loaded(loader), None)).0[0],
+            value()[0]
+        );
     }
 
     fn delete_prefix(&self, prefix: &str) {
@@ -76,7 +80,9 @@ impl Peer for Moka {
         self.cache.invalidate_entries_if(is_of_user).expect("closures are supported");
     }
 
-    /// Each call looks at some hundred entries for its predicates; see `settle_to`.
+    /// Each call looks at some of the entries for its predicates. It may forget a predicate before
+    /// it has looked at all of them: what is left then is seen again, and stays (`seen_again` of
+    /// `delete-user`).
     fn settle(&self) {
         self.cache.run_pending_tasks();
     }
@@ -120,9 +126,9 @@ impl Peer for MiniMoka {
     }
 
     /// It has nothing to load by: whoever misses loads.
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
+    fn load(&self, key: &String, loader: &Loader) {
         if self.0.get(key).is_none() {
-            self.0.insert(key.clone(), loader());
+            self.0.insert(key.clone(), loaded(loader));
         }
     }
 
@@ -178,9 +184,9 @@ impl Peer for QuickCache {
         self.0.remove(key).is_some()
     }
 
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
-        let Ok(loaded) = self.0.get_or_insert_with(key, || Ok::<_, Infallible>(loader()));
-        assert_eq!(loaded[0], value()[0]);
+    fn load(&self, key: &String, loader: &Loader) {
+        let Ok(found) = self.0.get_or_insert_with(key, || Ok::<_, Infallible>(loaded(loader)));
+        assert_eq!(found[0], value()[0]);
     }
 
     fn delete_prefix(&self, prefix: &str) {
@@ -220,20 +226,16 @@ impl Peer for Foyer {
         self.0.remove(key).is_some()
     }
 
-    /// The caller is inside a Tokio runtime, as foyer asks for. The loader blocks one of its
-    /// threads, as it does one of the caller's with the others.
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
+    /// The caller is inside a Tokio runtime, as foyer asks for, which does the loading.
+    fn load(&self, key: &String, loader: &Loader) {
         if let Some(entry) = self.0.get(key) {
             assert_eq!(entry.value()[0], value()[0]);
             return;
         }
-        // A future that is spawned borrows nothing: the loader is called while it is made.
-        let runtime = tokio::runtime::Handle::current();
-        let fetch = || {
-            let loaded = loader();
-            async move { Ok::<_, std::io::Error>(loaded) }
-        };
-        let entry = runtime.block_on(self.0.get_or_fetch(key, fetch)).expect("nothing fails");
+        let loader = Arc::clone(loader);
+        let fetch = || async move { Ok::<_, std::io::Error>(loaded(&loader)) };
+        let fetched = self.0.get_or_fetch(key, fetch);
+        let entry = tokio::runtime::Handle::current().block_on(fetched).expect("nothing fails");
         assert_eq!(entry.value()[0], value()[0]);
     }
 

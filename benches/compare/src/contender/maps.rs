@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::peer::{Peer, Shared, value};
-use super::{Deletion, Room};
+use super::peer::{Peer, Shared, loaded, value};
+use super::{Deletion, Loader, Room};
 
 /// Shards behind reader-writer locks.
 pub(super) struct DashMap(dashmap::DashMap<String, Shared, RandomState>);
@@ -33,10 +33,10 @@ impl Peer for DashMap {
     }
 
     /// The loader runs under the lock of the key's shard.
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
+    fn load(&self, key: &String, loader: &Loader) {
         if self.get(key).is_none() {
-            let loaded = self.0.entry(key.clone()).or_insert_with(loader);
-            assert_eq!(loaded[0], value()[0]);
+            let found = self.0.entry(key.clone()).or_insert_with(|| loaded(loader));
+            assert_eq!(found[0], value()[0]);
         }
     }
 
@@ -75,10 +75,11 @@ impl Peer for Papaya {
     }
 
     /// All who miss may load; the first to finish is stored.
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
+    fn load(&self, key: &String, loader: &Loader) {
         if self.get(key).is_none() {
             let pinned = self.0.pin();
-            assert_eq!(pinned.get_or_insert_with(key.clone(), loader)[0], value()[0]);
+            let found = pinned.get_or_insert_with(key.clone(), || loaded(loader));
+            assert_eq!(found[0], value()[0]);
         }
     }
 
@@ -118,10 +119,10 @@ impl Peer for Scc {
     }
 
     /// The loader runs under the lock of the key's bucket.
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared) {
+    fn load(&self, key: &String, loader: &Loader) {
         if self.get(key).is_none() {
-            let loaded = self.0.entry_sync(key.clone()).or_insert_with(loader);
-            assert_eq!(loaded.get()[0], value()[0]);
+            let found = self.0.entry_sync(key.clone()).or_insert_with(|| loaded(loader));
+            assert_eq!(found.get()[0], value()[0]);
         }
     }
 

@@ -13,6 +13,7 @@ mod ours;
 mod peer;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ use crate::data::{KeyRef, Names, Requests};
 /// The TTL of those forms that have one: long enough to end nothing.
 const ONE_HOUR: Duration = Duration::from_secs(3600);
 /// After which nobody waits any longer for work that was put off.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One who is compared: a crate, and in which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub(crate) struct Room {
     pub(crate) ttl: Option<Duration>,
 }
 
+/// What is done to load a value; shared, since foyer hands it to another thread.
+pub(crate) type Loader = Arc<dyn Fn() + Send + Sync>;
+
 /// What is asked of all. An entry is a number; its name is looked up in [`Names`].
 pub(crate) trait Contender: Send + Sync {
     /// Gets an entry and looks at its value; whether there was one.
@@ -61,7 +65,7 @@ pub(crate) trait Contender: Send + Sync {
     fn set(&self, names: &Names, entry: u32);
     fn delete(&self, names: &Names, entry: u32) -> bool;
     /// Gets an entry, or calls `loader` and stores the usual value.
-    fn load(&self, names: &Names, entry: u32, loader: &dyn Fn());
+    fn load(&self, names: &Names, entry: u32, loader: &Loader);
 
     /// As `set`, for names that come once: nothing was prepared for their session.
     fn put(&self, name: KeyRef<'_>);
@@ -270,6 +274,8 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn kinds() -> Vec<Kind> {
@@ -290,13 +296,15 @@ mod tests {
             assert_eq!(contender.entries(), 300, "{kind}");
             assert!(contender.get(names, 7) && contender.delete(names, 7), "{kind}");
             assert!(!contender.get(names, 7) && !contender.delete(names, 7), "{kind}");
-            let loads = std::sync::atomic::AtomicU32::new(0);
-            let loader = || {
-                loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            };
+            let loads = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&loads);
+            // Relaxed: a figure.
+            let loader: Loader = Arc::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
             contender.load(names, 7, &loader);
             contender.load(names, 7, &loader);
-            assert_eq!(loads.into_inner(), 1, "{kind}");
+            assert_eq!(loads.load(Ordering::Relaxed), 1, "{kind}");
             assert_eq!(contender.get_many(names, 0), 10, "{kind}");
             contender.live("a user", "a session", &["a".into(), "b".into()]);
             contender.settle();

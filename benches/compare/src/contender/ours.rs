@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scopecache::{Cache, Namespace, Scope, SetOptions};
 
-use super::{Contender, Deletion, Room};
+use super::{Contender, Deletion, Loader, Room};
 use crate::data::{KeyRef, Names, VALUE};
 
 /// Through scopes that were made before, one for each session: as a connection has them.
@@ -66,7 +66,7 @@ impl Contender for Scoped {
         self.scopes[session].delete(key).expect("open")
     }
 
-    fn load(&self, names: &Names, entry: u32, loader: &dyn Fn()) {
+    fn load(&self, names: &Names, entry: u32, loader: &Loader) {
         let (session, key) = names.split(entry);
         load(&self.scopes[session], key, loader);
     }
@@ -134,7 +134,7 @@ impl Contender for Raw {
         self.0.delete(namespace(name), name.key).expect("open")
     }
 
-    fn load(&self, names: &Names, entry: u32, loader: &dyn Fn()) {
+    fn load(&self, names: &Names, entry: u32, loader: &Loader) {
         let name = names.of_entry(entry);
         let scope = self.0.session(name.user, name.session).expect("the ids are valid");
         load(&scope, name.key, loader);
@@ -197,7 +197,7 @@ fn has(cache: &Cache, name: KeyRef<'_>) -> bool {
     item.is_some_and(|item| item.data()[0] == VALUE[0])
 }
 
-fn load(scope: &Scope, key: &str, loader: &dyn Fn()) {
+fn load(scope: &Scope, key: &str, loader: &Loader) {
     let load = || {
         loader();
         Ok::<_, std::io::Error>(&VALUE)

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
-use super::{Contender, Deletion, Room};
+use super::{Contender, Deletion, Loader, Room};
 use crate::data::{KeyRef, Names, VALUE};
 
 /// A value as peers hold it.
@@ -38,7 +38,8 @@ pub(super) trait Peer: Send + Sync {
         false
     }
     fn remove(&self, key: &String) -> bool;
-    fn load(&self, key: &String, loader: &dyn Fn() -> Shared);
+    /// As the trait of all has it; [`loaded`] is the value then.
+    fn load(&self, key: &String, loader: &Loader);
     /// Deletes all whose keys begin so.
     fn delete_prefix(&self, prefix: &str);
     fn settle(&self) {}
@@ -59,6 +60,12 @@ pub(super) struct Indexed<P> {
 /// The value of every entry, in an allocation of its own as it comes from elsewhere.
 pub(super) fn value() -> Shared {
     VALUE[..].into()
+}
+
+/// Loads a value.
+pub(super) fn loaded(loader: &Loader) -> Shared {
+    loader();
+    value()
 }
 
 #[inline]
@@ -91,13 +98,10 @@ impl<P: Peer> Contender for Joined<P> {
         joined(names.of_entry(entry), |key| self.0.remove(key))
     }
 
-    fn load(&self, names: &Names, entry: u32, loader: &dyn Fn()) {
+    fn load(&self, names: &Names, entry: u32, loader: &Loader) {
         let mut key = String::new();
         names.of_entry(entry).join(&mut key);
-        self.0.load(&key, &|| {
-            loader();
-            value()
-        });
+        self.0.load(&key, loader);
     }
 
     #[inline]
@@ -168,7 +172,7 @@ impl<P: Peer> Contender for Indexed<P> {
         self.remove(names.of_entry(entry))
     }
 
-    fn load(&self, names: &Names, entry: u32, loader: &dyn Fn()) {
+    fn load(&self, names: &Names, entry: u32, loader: &Loader) {
         if !self.get(names, entry) {
             loader();
             self.set(names, entry);
