@@ -15,18 +15,19 @@ body{background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif
 table{border-collapse:collapse;font-size:14px;margin:.5rem 0 1.5rem}\
 td,th{padding:.15rem .7rem;border-bottom:1px solid var(--line);text-align:right}\
 td:first-child,th:first-child{text-align:left}\
-.faster{color:var(--bad)}.slower{color:var(--good)}\
+.lost{color:var(--bad)}.won{color:var(--good)}\
 svg{max-width:760px;width:100%;display:block;margin:1rem 0}summary{cursor:pointer}";
 
-pub(super) fn page(cases: &[Case], pictures: &[Picture]) -> String {
+pub(super) fn page(cases: &[Case], pictures: &[Picture], note: &str) -> String {
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>scopecache beside its peers</title><style>{STYLE}</style></head><body>\
-         <h1>scopecache beside its peers</h1><p>{machines}.<br>{versions}.</p>\
+         <h1>scopecache beside its peers</h1><p>{note}<br>{machines}.<br>{versions}.</p>\
          <p>Medians, and in the tables the least and the most of all samples. A ratio is taken \
          within one round, in which all took their samples in turn; above 1 the peer is slower \
          than scopecache or takes more, below 1 scopecache loses.</p>",
+        note = escaped(note),
         machines = escaped(&machines(cases)),
         versions = escaped(&versions(cases)),
     );
@@ -65,8 +66,7 @@ fn table(case: &Case) -> String {
         }
         match case.ratio(row) {
             Some(ratio) => {
-                let loses = (ratio.median < 1.0) != case.more_is_better() && ratio.median != 1.0;
-                let class = if loses { "faster" } else { "slower" };
+                let class = if case.is_lost_to(row, ratio) { "lost" } else { "won" };
                 let _ = write!(table, "<td class=\"{class}\">{}</td>", figure(ratio.median));
                 let _ = write!(table, "<td>{}</td>", figure(ratio.least));
                 let _ = write!(table, "<td>{}</td>", figure(ratio.most));

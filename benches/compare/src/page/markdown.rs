@@ -5,12 +5,13 @@ use std::fmt::Write;
 use super::{Case, Row, machines, versions};
 use crate::bench::figure;
 
-pub(super) fn document(cases: &[Case]) -> String {
+pub(super) fn document(cases: &[Case], note: &str) -> String {
+    let note = if note.is_empty() { String::new() } else { format!("{note}\n") };
     let mut text = format!(
         "# Benchmarks\n\n\
          Made by `scripts/benchmarks`; `benches/compare/README.md` tells what is measured, how each \
          peer is set up, and what is fair about it.\n\n\
-         Machine: {}.\nCrates: {}.\n\n\
+         {note}Machine: {}.\nCrates: {}.\n\n\
          The column of scopecache has figures, medians. The others have ratios to it, the median and \
          the least and most over all rounds: 2 is twice as much. **Bold** is what scopecache loses, \
          by the median.\n",
@@ -57,11 +58,11 @@ fn cell(case: &Case, row: &Row) -> String {
     let is_ours = case.ours().is_some_and(|ours| ours.label() == row.label());
     match case.ratio(row) {
         Some(ratio) if !is_ours => {
-            let loses = ratio.median != 1.0 && (ratio.median < 1.0) != case.more_is_better();
-            let stars = if loses { "**" } else { "" };
+            let stars = if case.is_lost_to(row, ratio) { "**" } else { "" };
             let [median, least, most] = [ratio.median, ratio.least, ratio.most].map(figure);
             format!("{stars}{median}{stars} ({least}-{most})")
         }
-        _ => figure(row.value),
+        _ if is_ours => figure(row.value),
+        _ => format!("{} {}", figure(row.value), row.unit),
     }
 }

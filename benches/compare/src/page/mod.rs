@@ -22,7 +22,8 @@ use crate::report::median;
 
 pub(crate) const HELP: &str = "  \
 report FILE.. --out DIR: a page, index.html, and its pictures from lines of JSON
-    --markdown FILE       the tables as a document, besides";
+    --markdown FILE       the tables as a document, besides
+    --note TEXT           a line for both: when and how the results were taken";
 
 /// A line of JSON.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,11 +61,12 @@ struct Ratio {
 const OF_CONTENDERS: [&str; 5] = ["api", "ttl", "index", "policy", "seed"];
 
 pub(crate) fn run(mut flags: Flags) -> Result<()> {
-    let (mut out, mut markdown) = (None, None);
+    let (mut out, mut markdown, mut note) = (None, None, String::new());
     while let Some(flag) = flags.next() {
         match &*flag.name {
             "out" => out = Some(flag.path()?),
             "markdown" => markdown = Some(flag.path()?),
+            "note" => note = flag.text()?,
             _ => return Err(flag.unknown().into()),
         }
     }
@@ -89,12 +91,12 @@ pub(crate) fn run(mut flags: Flags) -> Result<()> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     let pictures = pictures::all(&cases);
-    write(out.join("index.html"), html::page(&cases, &pictures))?;
+    write(out.join("index.html"), html::page(&cases, &pictures, &note))?;
     for picture in pictures {
         write(out.join(format!("{}.svg", picture.name)), picture.svg)?;
     }
     if let Some(path) = markdown {
-        write(path, markdown::document(&cases))?;
+        write(path, markdown::document(&cases, &note))?;
     }
     Ok(())
 }
@@ -173,6 +175,12 @@ impl Case {
         let least = ratios.iter().copied().reduce(f64::min)?;
         let most = ratios.iter().copied().reduce(f64::max)?;
         Some(Ratio { median: median(&ratios), least, most })
+    }
+
+    /// Whether a peer does better than ours, by the median.
+    fn is_lost_to(&self, row: &Row, ratio: Ratio) -> bool {
+        let is_better = if self.more_is_better() { ratio.median > 1.0 } else { ratio.median < 1.0 };
+        row.peer != "scopecache" && is_better
     }
 
     /// Whether more of it is better.
@@ -280,12 +288,13 @@ mod tests {
     #[test]
     fn the_page_needs_nothing_from_elsewhere_and_hides_no_row() {
         let cases = some();
-        let page = html::page(&cases, &pictures::all(&cases));
+        let page = html::page(&cases, &pictures::all(&cases), "a note");
         for word in ["http://", "https://", "src=", "<script", "dash<map"] {
             assert!(!page.replace(svg::NAMESPACE, "").contains(word), "{word}");
         }
         assert!(page.contains("prefers-color-scheme: dark") && page.contains("dash&lt;map"));
-        let document = markdown::document(&cases);
+        assert!(page.contains("a note"));
+        let document = markdown::document(&cases, "a note");
         // Lost, and said so.
         assert!(document.contains("**0.60** (0.20-1.00)"), "{document}");
     }
