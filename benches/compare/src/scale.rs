@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::args::Flags;
+use crate::args::{Flags, Quantity};
 use crate::bench::{Bench, Case, Metric, NS_PER_OP, Sample};
 use crate::contender::{Kind, Room};
 use crate::data::{Dist, Names};
@@ -60,7 +60,7 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
     let mut instructions = 20_000;
     let mut settings = Settings::parse_with(flags, defaults, |flag| match &*flag.name {
         "instructions" => {
-            instructions = flag.number()?;
+            instructions = flag.number::<Quantity>()?.0;
             Ok(())
         }
         _ => Err(flag.unknown()),
