@@ -432,7 +432,7 @@ impl<V: Value, S> Core<V, S> {
 #[inline]
 fn is_of<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>, known: *const Node) -> bool {
     (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace()))
-        && entry.key() == target.key
+        && (entry.key() == target.key || cfg!(bug = "compare_by_hash"))
 }
 
 #[cold]

@@ -175,7 +175,8 @@ impl Wheel {
         if tick <= self.at {
             return self.loose.push(Far { handle, tick }, &mut self.bytes);
         }
-        let level = (tick ^ self.at).ilog2() as usize / DIGIT_BITS;
+        let differs = if cfg!(bug = "level_by_distance") { tick - self.at } else { tick ^ self.at };
+        let level = differs.ilog2() as usize / DIGIT_BITS;
         if level >= LEVELS {
             self.far_min = Some(self.far_min.map_or(tick, |min| min.min(tick)));
             return self.far.push(Far { handle, tick }, &mut self.bytes);
