@@ -414,3 +414,16 @@ fn a_small_full_cache_evicts_for_the_wheel() {
         cache.validate().unwrap_or_else(|broken| panic!("{broken}"));
     }
 }
+
+/// It reads nothing, so it keeps nothing alive. (Found by a fuzz target.)
+#[test]
+fn a_lease_that_is_refused_renews_nothing() -> scopecache::Result<()> {
+    let clock = MockClock::new();
+    let scope = builder(&clock).build()?.global();
+    scope.set_with("k", "v", expiring(HOUR).sliding(YEAR))?;
+    clock.advance(HOUR - NANO);
+    assert!(scope.lease("k").is_err());
+    clock.advance(NANO);
+    assert!(scope.get("k")?.is_none());
+    Ok(())
+}

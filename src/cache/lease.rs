@@ -52,6 +52,15 @@ pub(super) enum Begin<V: Value> {
     Join(Arc<Flight>),
 }
 
+/// What a call that begins a load is after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// The value: one that is there is a hit.
+    Value,
+    /// The right to load, and no value.
+    Lease,
+}
+
 /// A loader that is running on this thread; ends with the scope.
 pub(super) struct Running(*const Flight);
 
@@ -89,14 +98,16 @@ impl Drop for Running {
 
 impl<V: Value, S> Core<V, S> {
     /// The visible item, or a place in the load of the key.
-    pub(super) fn begin_load(&self, target: &Target<'_>) -> Result<Begin<V>> {
+    pub(super) fn begin_load(&self, target: &Target<'_>, asks: Asks) -> Result<Begin<V>> {
         self.check_open()?;
         self.relieve()?;
         let guard = pin();
         match self.look(target, &guard) {
             Sight::Present(slot, entry) => {
-                self.count_hit(entry);
-                self.slide(target, &slot, entry, &guard);
+                if asks == Asks::Value {
+                    self.count_hit(entry);
+                    self.slide(target, &slot, entry, &guard);
+                }
                 return Ok(Begin::Hit(self.item(entry)));
             }
             // To join it, its node must be alive after it was seen; a flag only ever dies, so

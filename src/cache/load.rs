@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::hash::BuildHasher;
 
-use crate::cache::lease::{Begin, Lease, Running, landed};
+use crate::cache::lease::{Asks, Begin, Lease, Running, landed};
 use crate::cache::scope::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Item;
@@ -11,7 +11,8 @@ use crate::options::SetOptions;
 use crate::value::{IntoValue, Value};
 
 impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
-    /// Takes the right to store a key that is absent and that nobody is loading.
+    /// Takes the right to store a key that is absent and that nobody is loading. A value that is
+    /// there is not read by it: it does not count as a hit, and renews no sliding TTL.
     ///
     /// # Errors
     ///
@@ -32,7 +33,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     /// ```
     pub fn lease(&self, key: impl AsRef<[u8]>) -> Result<Lease<V, S>> {
         let key = key.as_ref();
-        match self.core().begin_load(&self.target(key)?)? {
+        match self.core().begin_load(&self.target(key)?, Asks::Lease)? {
             Begin::Lead(flight) => Ok(Lease::new(self, key, flight)),
             Begin::Hit(_) => {
                 Err(Error::with_detail(ErrorKind::Conflict, "the key already has a value"))
@@ -101,7 +102,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.core().check_options(&options)?;
         let key = key.as_ref();
         loop {
-            match self.core().begin_load(&self.target(key)?)? {
+            match self.core().begin_load(&self.target(key)?, Asks::Value)? {
                 Begin::Hit(item) => return Ok(item),
                 Begin::Join(flight) => {
                     Running::check_not_inside(&flight)?;
@@ -163,7 +164,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.core().check_options(&options)?;
         let key = key.as_ref();
         loop {
-            let begin = self.core().begin_load(&self.target(key)?)?;
+            let begin = self.core().begin_load(&self.target(key)?, Asks::Value)?;
             match begin {
                 Begin::Hit(item) => return Ok(item),
                 Begin::Join(flight) => landed(flight).await?,
