@@ -147,15 +147,16 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
 
     /// Gives back what was booked and not used, and books what was used without.
     pub(super) fn settle(&mut self, upkeep: &mut Upkeep) {
-        let bytes = upkeep.bytes();
-        if bytes <= upkeep.booked {
-            self.core.budget.account(self.shard).release(upkeep.booked - bytes);
-            upkeep.booked = bytes;
-        } else {
-            // Handles that moved from one list of the wheel to another. They take it already, so
-            // entries go for it however small the cache is.
-            let _ = self.book(upkeep, bytes - upkeep.booked);
+        // Handles that moved from one list to another. They take it already, so entries go for it
+        // however small the cache is; and as these go, others may move to the main queue.
+        while upkeep.bytes() > upkeep.booked {
+            if !self.book(upkeep, upkeep.bytes() - upkeep.booked) {
+                break;
+            }
         }
+        let unused = upkeep.booked.saturating_sub(upkeep.bytes());
+        self.core.budget.account(self.shard).release(unused);
+        upkeep.booked -= unused;
         let armed = (upkeep.wheel.len() + upkeep.repair) as u64;
         // Relaxed: figures.
         self.share().armed.store(armed, Ordering::Relaxed);
@@ -424,8 +425,9 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 Evicted::Entry(_) => {}
                 Evicted::Unfinished => vain += 1,
                 Evicted::Empty => {
+                    let freed = self.freed_entries;
                     self.search(upkeep);
-                    vain += 1;
+                    vain += u32::from(self.freed_entries == freed);
                 }
             }
         }
