@@ -391,33 +391,6 @@ fn what_a_thread_retired_is_freed_by_others_when_it_idles_or_ends() -> scopecach
     Ok(())
 }
 
-/// The memory of a level that handles move to is booked, at the cost of entries: also where that is
-/// much of the bound. (A fuzz target found a cache of 12 KiB that used a kilobyte more.)
-#[test]
-fn a_small_full_cache_evicts_for_the_wheel() {
-    let clock = MockClock::new();
-    let builder = builder(&clock).max_bytes(12 << 10).shards(1).expected_entries(64);
-    let cache = builder.build().expect("these options go together");
-    let global = cache.global();
-    let timed = || (0..4).map(|key| format!("timed {key}"));
-    for key in timed() {
-        global.set_with(key, "v", expiring(HOUR)).expect("there is room");
-    }
-    finish(&cache);
-    for key in 0..200 {
-        global.set(format!("key {key}"), vec![0; 40]).expect("it evicts");
-        // Asked for, so that they stay.
-        timed().for_each(|key| drop(global.get(key).expect("open")));
-    }
-    assert!(timed().any(|key| global.contains(key).expect("open")), "what the wheel knows");
-    // Down the levels of the wheel, one at a time.
-    for _ in 0..60 {
-        clock.advance(HOUR / 60 - NANO);
-        cache.maintain(1000);
-        cache.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    }
-}
-
 /// It reads nothing, so it keeps nothing alive. (Found by a fuzz target.)
 #[test]
 fn a_lease_that_is_refused_renews_nothing() -> scopecache::Result<()> {

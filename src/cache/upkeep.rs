@@ -71,8 +71,11 @@ const MOST_ROUNDS: u32 = 64;
 const MOST_VAIN_ROUNDS: u32 = 8;
 /// Entries above this part of the bound are judged before room is made for them.
 pub(crate) const LARGE_PART: u64 = 20;
-/// What a wheel may take beyond what is booked, in a full cache that rejects.
+/// What a wheel may take beyond what is booked, where nothing can be evicted for it: in a full
+/// cache that rejects, or in a small shard that holds nothing else any more.
 const MOST_UNBOOKED_BYTES: u64 = 4096;
+/// A share of the bound from which on a shard has always something to evict for its wheel.
+const LARGE_SHARE_BYTES: u64 = 64 << 10;
 /// Stale handles of a shard that are not worth a walk.
 const FEW_STALE: u64 = 256;
 
@@ -180,9 +183,13 @@ impl Upkeep {
         self.repair > 0
     }
 
-    /// Checks wheel and queues, and that what they take is booked; shows every handle of the
-    /// wheel with its tick, and those of the queues without.
-    pub(crate) fn validate(&self, mut each: impl FnMut(u64, Option<u64>)) -> Result<(), String> {
+    /// Checks wheel and queues, and that what they take is booked, in a shard with this share of
+    /// the bound; shows every handle of the wheel with its tick, and those of the queues without.
+    pub(crate) fn validate(
+        &self,
+        share_bytes: u64,
+        mut each: impl FnMut(u64, Option<u64>),
+    ) -> Result<(), String> {
         self.wheel
             .validate_each(|handle, tick| each(handle, Some(tick)))
             .map_err(|fault| format!("wheel: {fault}"))?;
@@ -190,10 +197,11 @@ impl Upkeep {
             policy.validate().map_err(|fault| format!("eviction: {fault}"))?;
             policy.handles().for_each(|handle| each(handle, None));
         }
-        // A full cache that rejects cannot evict for the wheel, whose handles take some more memory
-        // as they move between its levels; that is booked as soon as there is room.
+        // Handles take some more memory as they move between the wheel's levels. Where nothing can
+        // be evicted for that, it is booked as soon as there is room.
         let unbooked = self.bytes().saturating_sub(self.booked);
-        if unbooked > MOST_UNBOOKED_BYTES || unbooked > 0 && self.policy.is_some() {
+        let evicts = self.policy.is_some() && share_bytes >= LARGE_SHARE_BYTES;
+        if unbooked > if evicts { 0 } else { MOST_UNBOOKED_BYTES } {
             return Err(format!("{} bytes booked of {}", self.booked, self.bytes()));
         }
         Ok(())

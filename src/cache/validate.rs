@@ -101,7 +101,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         for (number, shard) in self.shards.iter().enumerate() {
             let upkeep = shard.upkeep.lock();
             settled &= !shard.events.is_pending() && !upkeep.is_repairing();
-            let valid = upkeep.validate(|handle, tick| {
+            let share_bytes = self.budget.max() / self.shards.len() as u64;
+            let valid = upkeep.validate(share_bytes, |handle, tick| {
                 let handle = self.table.handle_for(handle);
                 match tick {
                     Some(tick) => {

@@ -18,6 +18,11 @@ const WIDE_LINES: usize = 1 << 20;
 
 /// A cache of one shard whose ring holds so many events.
 fn cache(events: usize, lines: usize, clock: &MockClock) -> Cache {
+    cache_of(64 << 20, events, lines, clock)
+}
+
+/// The same with room for so many bytes.
+fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> Cache {
     let settings = Settings {
         expiry: None,
         max_value_bytes: 1 << 20,
@@ -30,7 +35,7 @@ fn cache(events: usize, lines: usize, clock: &MockClock) -> Cache {
         events,
     };
     let clock = Clock::mock(clock.clone());
-    let (table, budget) = (Table::new(lines), Budget::new(64 << 20, 1));
+    let (table, budget) = (Table::new(lines), Budget::new(max_bytes, 1));
     let core = Core::new(table, budget, 1, clock, ahash::RandomState::new(), settings);
     Cache::new(Arc::new(core))
 }
@@ -145,5 +150,31 @@ fn what_a_repair_has_armed_is_freed_by_the_wheel() -> Result<()> {
     clock.advance(SECOND * 61);
     while cache.maintain(100).pending {}
     assert_eq!(cache.stats().entries, 0);
+    Ok(())
+}
+
+/// A fuzz target found a cache of 12 KiB that used a kilobyte more than it counted.
+#[test]
+fn a_small_full_cache_evicts_for_the_levels_of_its_wheel() -> Result<()> {
+    let clock = MockClock::new();
+    let cache = cache_of(12 << 10, super::EVENTS, 16, &clock);
+    let scope = cache.global();
+    let timed = || (0..4).map(|key| format!("timed {key}"));
+    for key in timed() {
+        scope.set_with(key, "v", expiring(3600))?;
+    }
+    finish(&cache);
+    for key in 0..200 {
+        scope.set(format!("key {key}"), vec![0; 40])?;
+        // Asked for, so that they stay.
+        timed().try_for_each(|key| scope.get(key).map(drop))?;
+    }
+    assert!(handles(&cache).0 > 0, "the wheel has something to move");
+    for _ in 0..60 {
+        clock.advance(SECOND * 59);
+        cache.maintain(1000);
+        let upkeep = cache.core().shards[0].upkeep.lock();
+        assert!(upkeep.bytes() <= upkeep.booked, "{} of {}", upkeep.booked, upkeep.bytes());
+    }
     Ok(())
 }
