@@ -464,6 +464,10 @@ mod tests {
     use super::*;
     use crate::reclaim::pin;
 
+    const BATCH_BYTES: u64 = 1024;
+    /// Seven batches of objects of 128 bytes: each of as many as just pass the limit.
+    const RETIRED: usize = 7 * (BATCH_BYTES as usize / 128 + 1);
+
     /// An object of any size that counts how many were dropped.
     #[repr(C)]
     struct Object {
@@ -499,20 +503,21 @@ mod tests {
     impl Pile {
         fn new() -> Self {
             Self {
-                stash: Stash::new(1024),
+                stash: Stash::new(BATCH_BYTES),
                 retired: Arc::new(Retired::new()),
                 dropped: Arc::default(),
             }
         }
 
-        /// Makes an object of the layout, in a spare block if there is one; tells whether.
+        /// Retires an object in a spare block, if there is one of the layout; tells whether.
         fn retire(&self, layout: Layout) -> bool {
             let spare = self.stash.take_block(layout, &self.retired);
             let reused = spare.is_some();
-            let block = spare.unwrap_or_else(|| {
-                // SAFETY: not empty.
-                NonNull::new(unsafe { std::alloc::alloc(layout) }).expect("memory")
-            });
+            self.retire_in(spare.unwrap_or_else(|| allocate(layout)), layout);
+            reused
+        }
+
+        fn retire_in(&self, block: NonNull<u8>, layout: Layout) {
             let link = AtomicPtr::new(ptr::null_mut());
             let object = block.cast::<Object>();
             // SAFETY: the block is ours and large enough; nobody else ever reaches the object.
@@ -520,7 +525,6 @@ mod tests {
                 object.write(Object { link, dropped: Arc::clone(&self.dropped), layout });
                 self.stash.push(object.as_ptr(), layout.size() as u64, &self.retired, &pin());
             }
-            reused
         }
 
         fn bytes(&self) -> u64 {
@@ -552,11 +556,16 @@ mod tests {
         Layout::from_size_align(size, align_of::<Object>()).expect("a layout")
     }
 
-    /// A pile whose spare list is full of objects of 128 bytes.
+    fn allocate(layout: Layout) -> NonNull<u8> {
+        // SAFETY: not empty.
+        NonNull::new(unsafe { std::alloc::alloc(layout) }).expect("memory")
+    }
+
+    /// A pile that retired some batches of objects of 128 bytes, with one of them as spare list.
     fn pile_with_spare() -> Pile {
         let pile = Pile::new();
-        for _ in 0..64 {
-            pile.retire(layout(128));
+        for _ in 0..RETIRED {
+            pile.retire_in(allocate(layout(128)), layout(128));
         }
         // Others' guards may hold the epoch back for a while.
         while !pile.has_spare() {
@@ -574,7 +583,7 @@ mod tests {
         assert!(pile.retire(layout(128)));
         assert_eq!(pile.dropped(), dropped + 1);
         pile.flush();
-        assert_eq!(pile.dropped(), 65);
+        assert_eq!(pile.dropped(), RETIRED + 1);
     }
 
     #[test]
@@ -587,7 +596,7 @@ mod tests {
             assert!(pile.stash.take_block(layout(64), &pile.retired).is_none());
         }
         pile.flush();
-        assert_eq!(pile.dropped(), 65);
+        assert_eq!(pile.dropped(), RETIRED + 1);
     }
 
     #[test]
@@ -604,7 +613,7 @@ mod tests {
             assert!(!pile.has_spare(), "a large object is kept");
         }
         pile.flush();
-        assert_eq!(pile.dropped(), 128);
+        assert_eq!(pile.dropped(), RETIRED + 64);
     }
 
     #[test]
