@@ -43,6 +43,13 @@ pub use self::storage::{
 };
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 
+/// What models look at that the interface does not show; no part of it.
+#[cfg(scopecache_loom)]
+#[doc(hidden)]
+pub mod models {
+    pub use crate::reclaim::{LEAST_BYTES, Pile};
+}
+
 /// The fuzz targets of private modules; no part of the interface.
 #[cfg(all(fuzzing, not(any(scopecache_loom, scopecache_shuttle))))]
 #[doc(hidden)]

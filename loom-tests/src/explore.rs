@@ -26,7 +26,7 @@ std::thread_local! {
 /// # Panics
 ///
 /// Where the executions are fewer than `least`: then loom has not seen the race.
-pub(crate) fn explore(
+pub fn explore(
     name: &'static str,
     bound: usize,
     least: u64,

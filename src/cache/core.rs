@@ -374,9 +374,18 @@ impl<V: Value, S> Core<V, S> {
         if cfg!(not(bug = "no_cancel")) {
             entry.cancel_flight();
         }
-        let shard = &self.shards[self.shard(hash)];
+        #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
         // SAFETY: the caller has taken it out of its slot, the only place where others find it.
-        unsafe { shard.stash.push(entry.as_ptr(), bytes, &self.retired, entry.guard()) };
+        unsafe {
+            let stash = &self.shards[self.shard(hash)].stash;
+            stash.push(entry.as_ptr(), bytes, &self.retired, entry.guard());
+        }
+        #[cfg(any(scopecache_loom, scopecache_shuttle))]
+        // SAFETY: as above.
+        unsafe {
+            let _ = (hash, bytes);
+            Stash::retire_alone(entry.as_ptr(), entry.guard());
+        }
     }
 
     pub(crate) fn count_entries(&self, hash: u64, change: i64) {
@@ -414,7 +423,9 @@ impl<V: Value, S> Core<V, S> {
 
     /// Bytes that were taken out and are not yet freed.
     pub(crate) fn retired_bytes(&self) -> u64 {
-        self.retired.bytes() + self.shards.iter().map(|shard| shard.stash.bytes()).sum::<u64>()
+        // In this order: what moves from a stash meanwhile counts twice rather than never.
+        let stashed: u64 = self.shards.iter().map(|shard| shard.stash.bytes()).sum();
+        stashed + self.retired.bytes()
     }
 
     /// A copy of an entry for its reader to keep.

@@ -29,4 +29,6 @@ pub use self::checked::{Guard, quiesce};
 pub use self::epoch::Guard;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 pub(crate) use self::epoch::pin;
+#[cfg(scopecache_loom)]
+pub use self::stash::pile::{LEAST_BYTES, Pile};
 pub(crate) use self::stash::{Retire, Retired, Stash};

@@ -1,0 +1,189 @@
+//! What was handed to the epochs: how much it is, and what of it may be freed.
+
+use std::ptr;
+
+use super::Retire;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// What one cache has handed to the epochs and is not yet freed.
+///
+/// It outlives the cache where a batch does.
+pub(crate) struct Retired<T: Retire> {
+    bytes: AtomicU64,
+    /// A stack of batches that no guard keeps any more.
+    ready: AtomicPtr<Batch<T>>,
+}
+
+/// Objects that were taken off a stash together.
+pub(super) struct Batch<T> {
+    list: *mut T,
+    /// About what they take together.
+    bytes: u64,
+    next: *mut Self,
+}
+
+// SAFETY: batches and what they hold are reached by whoever takes the stack, alone; objects may
+// be freed on any thread, as `Retire` says.
+unsafe impl<T: Retire> Send for Retired<T> {}
+// SAFETY: as above.
+unsafe impl<T: Retire> Sync for Retired<T> {}
+// SAFETY: as above.
+unsafe impl<T: Retire> Send for Batch<T> {}
+
+impl<T: Retire> Retired<T> {
+    pub(crate) fn new() -> Self {
+        Self { bytes: AtomicU64::new(0), ready: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        // Relaxed: a figure to compare with a bound.
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, bytes: u64) {
+        // Relaxed: a figure; who must see it comes by another edge, see the head of the stash.
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn uncount(&self, bytes: u64) {
+        // Relaxed: as above.
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // Models are built as releases are.
+        let checked = cfg!(any(debug_assertions, scopecache_loom));
+        assert!(!checked || before >= bytes, "more was freed than retired");
+    }
+
+    /// Frees what no guard keeps any more.
+    pub(crate) fn free_ready(&self) {
+        self.take_ready(|_| false);
+    }
+
+    /// Shows each batch that no guard keeps any more to `wanted`, and frees those that it does
+    /// not take over.
+    pub(super) fn take_ready(&self, mut wanted: impl FnMut(&Batch<T>) -> bool) {
+        // Relaxed: most of the time there is nothing; the swap looks again.
+        if self.ready.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        // Acquire: pairs with the Release in `make_ready`.
+        let mut ready = Ready(self, self.ready.swap(ptr::null_mut(), Ordering::Acquire));
+        while let Some(batch) = ready.pop() {
+            if !wanted(&batch) {
+                // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
+                drop(unsafe { Doomed::new(batch.list, Some(self)) });
+            }
+        }
+    }
+
+    /// Takes a batch that no guard keeps any more.
+    pub(super) fn make_ready(&self, batch: Box<Batch<T>>) {
+        let batch = Box::into_raw(batch);
+        // Relaxed: the compare-exchange verifies it.
+        let mut head = self.ready.load(Ordering::Relaxed);
+        let success =
+            if cfg!(bug = "relaxed_ready") { Ordering::Relaxed } else { Ordering::Release };
+        loop {
+            // SAFETY: the batch is ours until the compare-exchange.
+            unsafe { (*batch).next = head };
+            // Release: publishes the batch; pairs with the Acquire in `take_ready`. Relaxed
+            // failure: nothing is read through `now`.
+            match self.ready.compare_exchange(head, batch, success, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+}
+
+impl<T: Retire> Drop for Retired<T> {
+    fn drop(&mut self) {
+        self.free_ready();
+    }
+}
+
+impl<T> Batch<T> {
+    pub(super) fn new(list: *mut T, bytes: u64) -> Box<Self> {
+        Box::new(Self { list, bytes, next: ptr::null_mut() })
+    }
+
+    pub(super) fn list(&self) -> *mut T {
+        self.list
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A stack of batches that nobody reads any more. What is left of it is freed when it goes.
+struct Ready<'r, T: Retire>(&'r Retired<T>, *mut Batch<T>);
+
+impl<T: Retire> Ready<'_, T> {
+    fn pop(&mut self) -> Option<Box<Batch<T>>> {
+        if self.1.is_null() {
+            return None;
+        }
+        // SAFETY: made by `Box::into_raw` in `make_ready`; whoever swapped the stack out owns it.
+        let batch = unsafe { Box::from_raw(self.1) };
+        self.1 = batch.next;
+        Some(batch)
+    }
+}
+
+impl<T: Retire> Drop for Ready<'_, T> {
+    fn drop(&mut self) {
+        while let Some(batch) = self.pop() {
+            // SAFETY: as in `take_ready`.
+            drop(unsafe { Doomed::new(batch.list, Some(self.0)) });
+        }
+    }
+}
+
+/// A list of objects that are freed when it goes: all of them, also where the drop of a value
+/// panics, as the elements of a `Vec` are.
+pub(super) struct Doomed<'r, T: Retire> {
+    list: *mut T,
+    /// Where they are counted.
+    retired: Option<&'r Retired<T>>,
+    freed: u64,
+}
+
+impl<'r, T: Retire> Doomed<'r, T> {
+    /// # Safety
+    ///
+    /// The list is the caller's, nobody else reaches it, and its bytes are counted in `retired`.
+    pub(super) unsafe fn new(list: *mut T, retired: Option<&'r Retired<T>>) -> Self {
+        Self { list, retired, freed: 0 }
+    }
+
+    fn free(&mut self) {
+        // SAFETY: not yet freed, as the caller of `new` promised; what is needed of an object is
+        // read before it goes.
+        while let Some(object) = unsafe { self.list.as_ref() } {
+            let this = self.list;
+            self.freed += object.bytes();
+            // Relaxed: acquired with the head of the list.
+            self.list = object.link().load(Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe { T::free(this) };
+        }
+    }
+}
+
+impl<T: Retire> Drop for Doomed<'_, T> {
+    fn drop(&mut self) {
+        struct Rest<'d, 'r, T: Retire>(&'d mut Doomed<'r, T>);
+
+        impl<T: Retire> Drop for Rest<'_, '_, T> {
+            fn drop(&mut self) {
+                // Nothing, unless a value has panicked; should another one, the process aborts.
+                self.0.free();
+                if let Some(retired) = self.0.retired {
+                    retired.uncount(self.0.freed);
+                }
+            }
+        }
+
+        Rest(self).0.free();
+    }
+}
