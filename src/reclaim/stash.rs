@@ -245,7 +245,13 @@ impl<T: Retire> Stash<T> {
     /// Frees the spare list.
     pub(crate) fn free_spare(&self, retired: &Retired<T>) {
         let Some(spare) = &self.spare else { return };
-        let list = spare.lock().take(retired);
+        let list = if cfg!(bug = "free_spare_in_place") {
+            let list = spare.lock().list();
+            spare.lock().take(retired);
+            list
+        } else {
+            spare.lock().take(retired)
+        };
         // Without the lock: dropping a value may call user code.
         // SAFETY: off the spare list, whose objects nobody else reaches.
         drop(unsafe { Doomed::new(list, Some(retired)) });

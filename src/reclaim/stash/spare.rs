@@ -62,9 +62,6 @@ impl<T: Retire> Spare<T> {
     /// Takes the whole list off; it is the caller's.
     pub(super) fn take(&mut self, retired: &Retired<T>) -> *mut T {
         self.settle(retired);
-        if cfg!(bug = "free_spare_in_place") {
-            return self.next;
-        }
         std::mem::replace(&mut self.next, ptr::null_mut())
     }
 
