@@ -1,5 +1,7 @@
 //! What whoever holds the lock of a shard's upkeep does.
 
+mod booking;
+
 use super::{Compaction, FED_AT_ONCE, Need, Tended, Upkeep};
 use crate::cache::core::{Core, Shard};
 use crate::cache::maintenance::Progress;
@@ -10,12 +12,10 @@ use crate::reclaim::Guard;
 use crate::sync::atomic::Ordering;
 use crate::table::{Owner, Seen, Slot, State, Track};
 use crate::value::Value;
-use crate::wheel::{self, Wheel};
+use crate::wheel::Wheel;
 
 /// Handles that a setter which finds no room looks at in the wheel, at most.
 const ADVANCED_AT_ONCE: usize = 1024;
-/// Wheel and queues never evict for more than this part of the bound before they need it.
-const UPKEEP_PART: u64 = 16;
 /// Handles that are taken from a wheel before they are fired.
 const FIRED_AT_ONCE: usize = 64;
 /// Entries that a setter evicts at most before it tries again.
@@ -102,66 +102,6 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 self.take_in(upkeep, hash, entry);
             }
         }
-    }
-
-    /// Makes sure that what the next event adds is booked; `false` where the budget is full.
-    fn reserve(&mut self, upkeep: &mut Upkeep) -> bool {
-        let queues = if upkeep.policy.is_some() { Policy::CALL_BYTES } else { 0 };
-        let growth = wheel::MOST_GROWTH_BYTES as u64 + queues;
-        let booked = upkeep.bytes() + growth <= upkeep.booked || self.book_ahead(upkeep, growth);
-        self.starved = !booked;
-        booked
-    }
-
-    /// Books so much more for wheel and queues. A full cache evicts for it, as it does for
-    /// entries: what it never hears of it cannot judge.
-    fn book(&mut self, upkeep: &mut Upkeep, bytes: u64) -> bool {
-        let account = self.core.budget.account(self.shard);
-        let mut reserved = account.try_reserve(bytes);
-        if !reserved && self.may_evict {
-            // No more than is missing: the policy takes a need for that of a new entry.
-            let need = Need::Bytes(account.missing(bytes));
-            self.evict_until(upkeep, need, |_| {
-                reserved = account.try_reserve(bytes);
-                reserved
-            });
-        }
-        if reserved {
-            upkeep.booked += bytes;
-        }
-        reserved
-    }
-
-    /// Books so much for what wheel and queues are going to take: where that is much of a small
-    /// cache only what is free, or there would be no room for anything else.
-    fn book_ahead(&mut self, upkeep: &mut Upkeep, bytes: u64) -> bool {
-        if bytes <= self.core.budget.max() / UPKEEP_PART {
-            return self.book(upkeep, bytes);
-        }
-        let reserved = self.core.budget.account(self.shard).try_reserve(bytes);
-        if reserved {
-            upkeep.booked += bytes;
-        }
-        reserved
-    }
-
-    /// Gives back what was booked and not used, and books what was used without.
-    pub(super) fn settle(&mut self, upkeep: &mut Upkeep) {
-        // Handles that moved from one list to another. They take it already, so entries go for it
-        // however small the cache is; and as these go, others may move to the main queue.
-        while upkeep.bytes() > upkeep.booked {
-            if !self.book(upkeep, upkeep.bytes() - upkeep.booked) {
-                break;
-            }
-        }
-        let unused = upkeep.booked.saturating_sub(upkeep.bytes());
-        self.core.budget.account(self.shard).release(unused);
-        upkeep.booked -= unused;
-        let armed = (upkeep.wheel.len() + upkeep.repair) as u64;
-        // Relaxed: figures.
-        self.share().armed.store(armed, Ordering::Relaxed);
-        let queued = upkeep.policy.as_ref().map_or(0, Policy::weight);
-        self.share().queued.store(queued, Ordering::Relaxed);
     }
 
     /// Gives an entry the handles that it lacks.
@@ -415,7 +355,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         };
         let mut vain = 0;
         while vain < VAIN && !self.held_up && !is_enough(self) {
-            if !self.may_move_queued(upkeep) {
+            if !self.may_choose(upkeep) {
                 self.search(upkeep);
                 vain += 1;
                 continue;
@@ -431,18 +371,6 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 }
             }
         }
-    }
-
-    /// Whether there is memory for what the queues may take while they choose: it is booked
-    /// afterwards, and a small cache evicts nothing for so much.
-    fn may_move_queued(&self, upkeep: &mut Upkeep) -> bool {
-        let bytes = Policy::CALL_BYTES;
-        if bytes <= self.core.budget.max() / UPKEEP_PART {
-            return true;
-        }
-        let booked = self.core.budget.account(self.shard).try_reserve(bytes);
-        upkeep.booked += if booked { bytes } else { 0 };
-        booked
     }
 
     fn has_made(&self, need: Need) -> bool {
