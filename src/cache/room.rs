@@ -50,8 +50,8 @@ impl<V: Value, S> Core<V, S> {
     /// `CapacityExceeded` where readers with old guards keep too much from being freed.
     #[inline]
     pub(crate) fn relieve(&self) -> Result<()> {
-        // What lies in the stashes is at most a quarter of the bound, and the last quarter is for
-        // what writers that are under way evict and overwrite.
+        // Beside it an eighth of the bound may lie in the stashes, and the rest is for what writers
+        // that are under way evict and overwrite.
         let limit = self.settings.max_retired_bytes / 2;
         if self.retired.bytes() <= limit { Ok(()) } else { self.wait_for_readers(limit) }
     }
