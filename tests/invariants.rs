@@ -127,7 +127,7 @@ impl Plan {
         let (freed, removed) = (Arc::clone(figures), Arc::clone(&turnover));
         bodies.push(Box::new(move || {
             for round in 0..rounds {
-                let progress = kept.cache().maintain([1, 8, 64][round % 3]);
+                let progress = kept.cache.maintain([1, 8, 64][round % 3]);
                 // Relaxed: statistics.
                 freed.freed.fetch_add(progress.freed_entries, Ordering::Relaxed);
                 removed.removed.fetch_add(progress.freed_entries, Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Plan {
         };
         sound(engine.validate());
         sound(engine.settle());
-        let stats = engine.cache().stats();
+        let stats = engine.cache.stats();
         if let Some(most) = self.max_entries {
             assert!(stats.entries <= most, "seed {}: {stats:?}", self.seed);
             let stored = turnover.stored.lock().expect("no panic").len() as u64;
@@ -149,9 +149,9 @@ impl Plan {
             let evicted = stored.saturating_sub(most + removed);
             figures.evicted.fetch_add(evicted, Ordering::Relaxed);
         }
-        engine.cache().clear();
+        engine.cache.clear();
         sound(engine.settle());
-        let stats = engine.cache().stats();
+        let stats = engine.cache.stats();
         let left = (stats.entries, stats.users, stats.sessions);
         assert_eq!(left, (0, 0, 0), "seed {}: {stats:?}", self.seed);
         drop(engine);
@@ -183,8 +183,8 @@ fn follow(engine: &Bytes, program: &[Step], written: &Written, turnover: &Turnov
             assert_eq!(place, Some(at), "{op:?} read {value}, which was written elsewhere");
         }
         assert!(!matches!(ret, Ret::Failed(_) | Ret::Closed), "{op:?}: {ret:?}");
-        let stats = engine.cache().stats();
-        assert!(stats.live_bytes <= engine.cache().capacity_bytes(), "{stats:?}");
+        let stats = engine.cache.stats();
+        assert!(stats.live_bytes <= engine.cache.capacity_bytes(), "{stats:?}");
         let removed = match (op, &ret) {
             (Op::Delete(_), Ret::Answer(true)) | (Op::Take(_), Ret::Item(Some(_))) => 1,
             (_, Ret::Removed(entries)) => *entries,

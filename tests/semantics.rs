@@ -1,7 +1,6 @@
 //! One thread, random programs: every answer of the engine is one that the reference allows.
 
 #[path = "support/adapter.rs"]
-#[expect(dead_code, reason = "upkeep goes with each step")]
 mod adapter;
 #[path = "support/same_hash.rs"]
 mod same_hash;

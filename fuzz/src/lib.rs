@@ -2,7 +2,6 @@
 //! modules are in `scopecache::fuzzing`.
 
 #[path = "../../tests/support/adapter.rs"]
-#[expect(dead_code, reason = "the cache itself, for the invariants of long programs")]
 mod adapter;
 #[cfg(not(scopecache_shuttle))]
 #[path = "../../tests/fuzz/composite_key.rs"]

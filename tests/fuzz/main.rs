@@ -5,7 +5,6 @@
 //! those of private modules are unit tests beside them.
 
 #[path = "../support/adapter.rs"]
-#[expect(dead_code, reason = "the cache itself, for the invariants of long programs")]
 mod adapter;
 #[cfg(not(scopecache_shuttle))]
 mod composite_key;

@@ -34,7 +34,7 @@ pub(crate) fn record<V: Wire, S: Hashes>(
         .collect();
     if maintainer.rounds > 0 {
         let engine = Arc::clone(&engine);
-        threads.push(shuttle::thread::spawn(move || maintain(engine.cache(), maintainer)));
+        threads.push(shuttle::thread::spawn(move || maintain(&engine.cache, maintainer)));
     }
     for thread in threads {
         thread.join().expect("no thread panics");
@@ -59,7 +59,7 @@ pub(crate) fn record<V: Wire, S: Hashes>(
         for (index, program) in programs.into_iter().enumerate() {
             scope.spawn(move || recorder.scribe(index).run_program(engine, &program));
         }
-        scope.spawn(move || maintain(engine.cache(), maintainer));
+        scope.spawn(move || maintain(&engine.cache, maintainer));
     });
     finish(&engine, is_kept);
     drop(engine);
@@ -75,7 +75,7 @@ fn maintain<V: Wire, S: Hashes>(cache: &Cache<V, S>, maintainer: Maintainer) {
 fn finish<V: Wire, S: Hashes>(engine: &CacheEngine<V, S>, is_kept: impl Fn(&Cache<V, S>)) {
     let sound = |valid: Result<(), String>| valid.unwrap_or_else(|why| panic!("{why}"));
     sound(engine.validate());
-    is_kept(engine.cache());
+    is_kept(&engine.cache);
     sound(engine.settle());
-    is_kept(engine.cache());
+    is_kept(&engine.cache);
 }

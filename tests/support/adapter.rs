@@ -32,7 +32,8 @@ pub struct CacheEngine<V: Wire, S: BuildHasher<Hasher: Clone>> {
     // Before the cache: a lease is given up while its cache is still there.
     leases: Mutex<HashMap<LeaseId, Lease<V, S>>>,
     kept: Mutex<HashMap<Space, Arc<Scope<V, S>>>>,
-    cache: Cache<V, S>,
+    /// For what is no operation, too: upkeep and figures.
+    pub cache: Cache<V, S>,
     clock: MockClock,
     way: Way,
     upkeep: Upkeep,
@@ -79,11 +80,6 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
             way,
             upkeep,
         }
-    }
-
-    /// The cache itself, for what is no operation: upkeep and figures.
-    pub fn cache(&self) -> &Cache<V, S> {
-        &self.cache
     }
 
     /// The answers of a `get_many`, in order, or its refusal.
