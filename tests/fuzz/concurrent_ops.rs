@@ -149,18 +149,7 @@ impl Plan {
             .expect("these options go together");
         let engine = Arc::new(CacheEngine::new(cache, clock, self.way, self.upkeep));
         let recorder = Arc::new(Recorder::new());
-        let threads: Vec<_> = self
-            .programs
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(index, program)| {
-                let (engine, recorder) = (Arc::clone(&engine), Arc::clone(&recorder));
-                shuttle::thread::spawn(move || {
-                    recorder.scribe(index).run_program(&*engine, &program);
-                })
-            })
-            .collect();
+        let threads = recorder.spawn(&engine, self.programs.iter().cloned());
         for thread in threads {
             thread.join().expect("no thread panics");
         }

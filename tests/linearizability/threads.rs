@@ -22,16 +22,7 @@ pub(crate) fn record<V: Wire, S: Hashes>(
 
     let engine = Arc::new(engine);
     let recorder = Arc::new(Recorder::new());
-    let mut threads: Vec<_> = programs
-        .into_iter()
-        .enumerate()
-        .map(|(index, program)| {
-            let (engine, recorder) = (Arc::clone(&engine), Arc::clone(&recorder));
-            shuttle::thread::spawn(move || {
-                recorder.scribe(index).run_program(&*engine, &program);
-            })
-        })
-        .collect();
+    let mut threads = recorder.spawn(&engine, programs);
     if maintainer.rounds > 0 {
         let engine = Arc::clone(&engine);
         threads.push(shuttle::thread::spawn(move || maintain(&engine.cache, maintainer)));

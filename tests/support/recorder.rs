@@ -4,6 +4,8 @@
 //! scheduling point, or it would order what it observes. Not for loom, where weak memory may
 //! rightly lag behind a std clock.
 
+#[cfg(scopecache_shuttle)]
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -38,6 +40,21 @@ impl Recorder {
 
     pub fn scribe(&self, thread: usize) -> Scribe<'_> {
         Scribe { recorder: self, thread, events: Vec::new() }
+    }
+
+    /// Runs the programs, a thread of shuttle's for each, to be joined.
+    #[cfg(scopecache_shuttle)]
+    pub fn spawn(
+        self: &Arc<Self>,
+        engine: &Arc<impl Engine + Send + Sync + 'static>,
+        programs: impl IntoIterator<Item = Vec<Step>>,
+    ) -> Vec<shuttle::thread::JoinHandle<()>> {
+        let programs = programs.into_iter().enumerate();
+        let threads = programs.map(|(index, program)| {
+            let (engine, recorder) = (Arc::clone(engine), Arc::clone(self));
+            shuttle::thread::spawn(move || recorder.scribe(index).run_program(&*engine, &program))
+        });
+        threads.collect()
     }
 
     /// Everything recorded, in the order of the calls. Ask after all scribes are dropped.
