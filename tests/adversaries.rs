@@ -8,11 +8,16 @@
 mod allocation;
 #[path = "adversaries/closing.rs"]
 mod closing;
-#[path = "adversaries/common.rs"]
-mod common;
 #[path = "adversaries/panics.rs"]
 mod panics;
+#[path = "support/pressure.rs"]
+mod pressure;
 #[path = "adversaries/readers.rs"]
 mod readers;
 #[path = "adversaries/time.rs"]
 mod time;
+
+use std::time::Duration;
+
+/// After this a test that waits for another thread gives up: machines may be slow and loaded.
+const PATIENCE: Duration = Duration::from_secs(60);

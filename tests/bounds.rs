@@ -14,5 +14,12 @@ mod full;
 mod loads;
 #[path = "bounds/memory.rs"]
 mod memory;
+#[path = "support/pressure.rs"]
+mod pressure;
 #[path = "support/same_hash.rs"]
 mod same_hash;
+
+use std::time::Duration;
+
+/// After this a test that waits for another thread gives up.
+const PATIENCE: Duration = Duration::from_secs(10);

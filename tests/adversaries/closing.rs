@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scopecache::{Cache, Error, ErrorKind, Maintenance, Result, SetOptions};
 
-use crate::common::Random;
+use crate::pressure::Random;
 
 const THREADS: u64 = 4;
 const LINE_BYTES: u64 = 64;

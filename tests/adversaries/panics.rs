@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use scopecache::{Cache, Error, ExpiryPolicy, Maintenance, Scope, SetOptions};
 
-use crate::common::{Random, settle, wait_until};
+use crate::pressure::{Random, settle, wait_until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// What a planned panic says, so that the hook can tell it from others.

@@ -6,7 +6,7 @@ use std::thread;
 use scopecache::{Cache, ErrorKind, Maintenance, MockClock, SetOptions};
 use std::time::Duration;
 
-use crate::common::{settle, wait_until};
+use crate::pressure::{settle, wait_until};
 
 /// Sets come to a stop at the bound of what is retired; reads, deletes and figures go on. When
 /// the reader leaves at last, so do they.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use scopecache::{Cache, Maintenance, MockClock, SetOptions};
 
-use crate::common::{Random, settle};
+use crate::pressure::{Random, settle};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -4,7 +4,8 @@ use std::thread;
 
 use scopecache::{ErrorKind, Eviction, Scope};
 
-use crate::common::{builder, settle};
+use crate::common::builder;
+use crate::pressure::settle;
 
 /// quick_cache#106: a cache of one entry stores nothing.
 #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use scopecache::{Cache, Error, Maintenance, MockClock, SetOptions};
 
-use crate::common::{Random, builder, settle, wait_until};
+use crate::common::builder;
+use crate::pressure::{Random, settle, wait_until};
 use crate::same_hash::SameHash;
 
 #[test]

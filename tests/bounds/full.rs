@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use scopecache::{Error, ErrorKind, Eviction, MockClock, OnFull, SetOptions};
 
-use crate::common::{Random, builder, fill, settle};
+use crate::common::{builder, fill};
+use crate::pressure::{Random, settle};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,9 @@ use std::thread;
 
 use scopecache::ErrorKind;
 
-use crate::common::{PATIENCE, builder, settle};
+use crate::PATIENCE;
+use crate::common::builder;
+use crate::pressure::settle;
 
 #[test]
 fn a_load_is_never_evicted() -> scopecache::Result<()> {

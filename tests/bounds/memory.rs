@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use scopecache::{Blob, CacheBuilder, ErrorKind, OnFull, SetOptions};
 
-use crate::common::{Random, builder, fill, settle, wait_until};
+use crate::common::{builder, fill};
+use crate::pressure::{Random, settle, wait_until};
 use crate::same_hash::SameHash;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,13 +1,13 @@
-//! What tests of adversaries share.
+//! What tests share that press a cache hard: random numbers, and waiting for what takes its time.
 
 use std::hash::BuildHasher;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use scopecache::{Cache, Value};
 
-/// After this a test that waits for another thread gives up: machines may be slow and loaded.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+// Each program of tests says how long it waits.
+use crate::PATIENCE;
 
 /// Does what is pending, and checks every invariant.
 #[track_caller]
