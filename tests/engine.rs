@@ -160,17 +160,20 @@ fn closing_frees_everything_and_refuses_the_rest() -> scopecache::Result<()> {
     struct Counted(Arc<AtomicUsize>);
     impl Clone for Counted {
         fn clone(&self) -> Self {
+            // SeqCst, here and below: whoever frees counts too, and tests need no cleverness.
             self.0.fetch_add(1, Ordering::SeqCst);
             Self(Arc::clone(&self.0))
         }
     }
     impl Drop for Counted {
         fn drop(&mut self) {
+            // SeqCst: as in `clone`.
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
     let alive = Arc::new(AtomicUsize::new(0));
     let make = || {
+        // SeqCst: as in `clone`.
         alive.fetch_add(1, Ordering::SeqCst);
         Counted(Arc::clone(&alive))
     };
@@ -197,12 +200,14 @@ fn closing_frees_everything_and_refuses_the_rest() -> scopecache::Result<()> {
     // Other tests of this process may hold guards for a moment.
     let other = Cache::<u8>::builder().maintenance(Maintenance::Manual).build()?;
     for _ in 0..1_000_000 {
+        // SeqCst: counted down by whoever frees.
         if alive.load(Ordering::SeqCst) == 0 {
             return Ok(());
         }
         other.maintain(1);
         thread::yield_now();
     }
+    // SeqCst: as in the loop.
     panic!("{} values were never dropped", alive.load(Ordering::SeqCst));
 }
 
@@ -217,6 +222,7 @@ fn of_a_stampede_one_loads_and_all_get_the_value() -> scopecache::Result<()> {
         let (loads, cache) = (&loads, &cache);
         let leader = threads.spawn(move || {
             cache.user("ada")?.get_or_load("k", || {
+                // SeqCst, here and below: a count of several threads; tests need no cleverness.
                 loads.fetch_add(1, Ordering::SeqCst);
                 started.send(()).expect("listens");
                 wait.recv().expect("released");
@@ -228,6 +234,7 @@ fn of_a_stampede_one_loads_and_all_get_the_value() -> scopecache::Result<()> {
             .map(|_| {
                 threads.spawn(move || {
                     cache.user("ada")?.get_or_load("k", || {
+                        // SeqCst: as in the leader.
                         loads.fetch_add(1, Ordering::SeqCst);
                         Ok::<_, Error>("a second load")
                     })
@@ -241,6 +248,7 @@ fn of_a_stampede_one_loads_and_all_get_the_value() -> scopecache::Result<()> {
             assert_eq!(item.data(), b"loaded");
         }
     });
+    // SeqCst: a count; who made it has been joined.
     assert_eq!(loads.load(Ordering::SeqCst), 1);
     cache.validate().expect("sound");
     Ok(())

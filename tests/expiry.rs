@@ -319,12 +319,14 @@ fn keys_are_rearmed_removed_and_expired_by_three_threads_at_once() -> scopecache
             })
             .collect();
         threads.spawn(|| {
+            // Relaxed, here and below: a sign to stop, which orders nothing.
             while !done.load(Ordering::Relaxed) {
                 clock.advance(Duration::from_millis(7));
                 cache.maintain(100);
             }
         });
         let joined: Vec<_> = setters.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        // Relaxed: as in the loop that it ends.
         done.store(true, Ordering::Relaxed);
         joined.into_iter().for_each(|setter| setter.expect("no panic"));
     });

@@ -129,6 +129,7 @@ fn what_a_call_asks_for_goes_before_the_policy() -> scopecache::Result<()> {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let policy = ExpiryPolicy::per_entry(move |_, _, _: &[u8]| {
+        // Relaxed, here and below: a count of one thread.
         counter.fetch_add(1, Ordering::Relaxed);
         Some(HOUR)
     });
@@ -163,6 +164,7 @@ fn what_a_call_asks_for_goes_before_the_policy() -> scopecache::Result<()> {
     assert_eq!(lifetime_of(&scope, "load"), Some(MINUTE));
     assert_eq!(lifetime_of(&scope, "storage"), Some(MINUTE));
 
+    // Relaxed: a count of this thread.
     assert_eq!(asked.load(Ordering::Relaxed), 0, "the policy was asked");
     scope.set("k", "v")?;
     assert_eq!(asked.load(Ordering::Relaxed), 1);

@@ -19,12 +19,14 @@ fn taken(layout: Layout) -> isize {
 // SAFETY: passes everything on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Relaxed: a count, which orders nothing.
         ALLOCATED.fetch_add(taken(layout), Ordering::Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // Relaxed: as in `alloc`.
         ALLOCATED.fetch_sub(taken(layout), Ordering::Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(memory, layout) }
@@ -35,6 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 fn allocated() -> isize {
+    // Relaxed: read by the one thread of this test.
     ALLOCATED.load(Ordering::Relaxed)
 }
 

@@ -47,6 +47,7 @@ fn a_failing_allocation_aborts_the_process() -> scopecache::Result<()> {
         let cache = Cache::<[u8; LARGE]>::builder().build()?;
         let scope = cache.user("ada")?;
         scope.set("before", [7; LARGE])?;
+        // Relaxed, here and below: a switch of one thread.
         FAILS.store(true, Ordering::Relaxed);
         let outcome = scope.set("after", [7; LARGE]).map(drop);
         FAILS.store(false, Ordering::Relaxed);

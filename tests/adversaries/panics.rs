@@ -58,6 +58,7 @@ struct Counted {
 
 impl Counted {
     fn new(size: usize, alive: &Arc<AtomicI64>) -> Self {
+        // SeqCst, here and below: values are counted on all threads, and tests need no cleverness.
         alive.fetch_add(1, Ordering::SeqCst);
         Self { size, alive: Arc::clone(alive) }
     }
@@ -72,6 +73,7 @@ impl Clone for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        // SeqCst: as in `new`.
         self.alive.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -184,16 +186,19 @@ fn a_panic_in_any_callback_leaves_a_sound_cache_and_others_go_on() {
                 }));
                 BOMB.set(None);
                 if unwound.is_err() {
+                    // SeqCst: as above.
                     panicked[index].fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
         loud.join().expect("every panic was caught");
+        // SeqCst, here and below: pairs with the count and the loop of the other thread.
         let before = quiet_calls.load(Ordering::SeqCst);
         wait_until("the other thread goes on", || quiet_calls.load(Ordering::SeqCst) > before);
         ended.store(true, Ordering::SeqCst);
     });
     for (callback, panicked) in CALLBACKS.iter().zip(&panicked) {
+        // SeqCst: a count; who made it has been joined.
         let times = panicked.load(Ordering::SeqCst);
         assert!(times > 5, "{callback:?} panicked {times} times: it is hardly called");
     }
@@ -208,6 +213,7 @@ fn a_panic_in_any_callback_leaves_a_sound_cache_and_others_go_on() {
     let other = self::cache();
     wait_until("all values are dropped", || {
         other.maintain(1);
+        // SeqCst: counted down by whoever frees.
         alive.load(Ordering::SeqCst) == 0
     });
 }
@@ -220,6 +226,7 @@ struct Mine {
 
 impl Drop for Mine {
     fn drop(&mut self) {
+        // SeqCst: whoever frees asks, and one alone is to find it armed.
         if Arc::strong_count(&self.armed) <= 2 && self.armed.swap(false, Ordering::SeqCst) {
             std::panic::resume_unwind(Box::new(PLANNED));
         }
@@ -245,6 +252,7 @@ fn a_panic_in_the_drop_of_a_value_costs_no_other_value() {
     wait_until("the value with the panic is dropped", || {
         let freed = catch_unwind(AssertUnwindSafe(|| cache.maintain(1000)));
         panics += u32::from(freed.is_err());
+        // SeqCst: pairs with the swap of the drop, whoever does that.
         !marks[50].load(Ordering::SeqCst)
     });
     assert_eq!(panics, 1, "the panic reaches who frees, once");

@@ -140,6 +140,7 @@ struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
+        // SeqCst, here and below: whoever frees counts too, and tests need no cleverness.
         alive.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(alive))
     }
@@ -153,6 +154,7 @@ impl Clone for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        // SeqCst: as in `new`.
         let before = self.0.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "dropped twice");
     }
@@ -185,12 +187,14 @@ fn every_value_is_dropped_once_however_it_left() -> scopecache::Result<()> {
     }
     wait_until("no value is alive but those in the cache", || {
         cache.maintain(100);
+        // SeqCst: counted down by whoever frees.
         alive.load(Ordering::SeqCst) as u64 == cache.stats().entries
     });
     drop((scope, cache));
     let other = builder().build()?;
     wait_until("no value outlives the cache", || {
         other.maintain(1);
+        // SeqCst: as above.
         alive.load(Ordering::SeqCst) == 0
     });
     Ok(())

@@ -192,6 +192,7 @@ impl Tally {
         figures.full.fetch_add(full as u64, Ordering::Relaxed);
         if topic == Topic::Eviction && full == 0 && seed.is_multiple_of(Self::SAMPLE) {
             let only_evicted = check(&Model::new(), history) != Verdict::Linearizable;
+            // Relaxed: statistics.
             figures.sampled.fetch_add(1, Ordering::Relaxed);
             figures.evicted.fetch_add(u64::from(only_evicted), Ordering::Relaxed);
         }
