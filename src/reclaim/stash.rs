@@ -107,6 +107,7 @@ impl<T: Retire> Stash<T> {
     ///
     /// The object was unlinked, by the caller alone, from everything that a guard taken later
     /// could start from, and comes from where [`Retire::free`] expects it.
+    #[cfg_attr(scopecache_shuttle, expect(dead_code, reason = "see `retire_alone`"))]
     pub(crate) unsafe fn push(
         &self,
         object: *mut T,
