@@ -26,8 +26,21 @@ pub(crate) fn allocated_bytes() -> i64 {
     ALLOCATED.load(Ordering::Relaxed)
 }
 
+/// Blocks that this thread has allocated.
+#[cfg(test)]
+pub(crate) fn blocks_of_this_thread() -> u64 {
+    BLOCKS.get()
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static BLOCKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 #[inline]
 fn book(block: *mut u8, sign: i64) {
+    #[cfg(test)]
+    BLOCKS.set(BLOCKS.get() + u64::from(sign > 0));
     // Relaxed: see `count`.
     if ON.load(Ordering::Relaxed) && !block.is_null() {
         // SAFETY: every caller holds a block of the system's allocator, which is glibc's.

@@ -8,8 +8,9 @@ use ahash::RandomState;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::DefaultLifecycle;
 
-use super::peer::{Peer, Shared, loaded, value};
+use super::peer::{Peer, Shared, loaded};
 use super::{Deletion, Loader, Room};
+use crate::data::VALUE;
 
 /// W-TinyLFU, a TTL for the whole cache or by `Expiry` for each entry.
 ///
@@ -68,10 +69,8 @@ impl Peer for Moka {
     }
 
     fn load(&self, key: &String, loader: &Loader) {
-        assert_eq!(
-            self.cache.get_with_by_ref(key, || MokaValue(loaded(loader), None)).0[0],
-            value()[0]
-        );
+        let found = self.cache.get_with_by_ref(key, || MokaValue(loaded(loader), None));
+        assert_eq!(found.0[0], VALUE[0]);
     }
 
     fn delete_prefix(&self, prefix: &str) {
@@ -186,7 +185,7 @@ impl Peer for QuickCache {
 
     fn load(&self, key: &String, loader: &Loader) {
         let Ok(found) = self.0.get_or_insert_with(key, || Ok::<_, Infallible>(loaded(loader)));
-        assert_eq!(found[0], value()[0]);
+        assert_eq!(found[0], VALUE[0]);
     }
 
     fn delete_prefix(&self, prefix: &str) {
@@ -229,14 +228,14 @@ impl Peer for Foyer {
     /// The caller is inside a Tokio runtime, as foyer asks for, which does the loading.
     fn load(&self, key: &String, loader: &Loader) {
         if let Some(entry) = self.0.get(key) {
-            assert_eq!(entry.value()[0], value()[0]);
+            assert_eq!(entry.value()[0], VALUE[0]);
             return;
         }
         let loader = Arc::clone(loader);
         let fetch = || async move { Ok::<_, std::io::Error>(loaded(&loader)) };
         let fetched = self.0.get_or_fetch(key, fetch);
         let entry = tokio::runtime::Handle::current().block_on(fetched).expect("nothing fails");
-        assert_eq!(entry.value()[0], value()[0]);
+        assert_eq!(entry.value()[0], VALUE[0]);
     }
 
     fn delete_prefix(&self, _: &str) {

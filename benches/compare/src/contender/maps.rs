@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::peer::{Peer, Shared, loaded, value};
+use super::peer::{Peer, Shared, loaded};
 use super::{Deletion, Loader, Room};
+use crate::data::VALUE;
 
 /// Shards behind reader-writer locks.
 pub(super) struct DashMap(dashmap::DashMap<String, Shared, RandomState>);
@@ -36,7 +37,7 @@ impl Peer for DashMap {
     fn load(&self, key: &String, loader: &Loader) {
         if self.get(key).is_none() {
             let found = self.0.entry(key.clone()).or_insert_with(|| loaded(loader));
-            assert_eq!(found[0], value()[0]);
+            assert_eq!(found[0], VALUE[0]);
         }
     }
 
@@ -79,7 +80,7 @@ impl Peer for Papaya {
         if self.get(key).is_none() {
             let pinned = self.0.pin();
             let found = pinned.get_or_insert_with(key.clone(), || loaded(loader));
-            assert_eq!(found[0], value()[0]);
+            assert_eq!(found[0], VALUE[0]);
         }
     }
 
@@ -122,7 +123,7 @@ impl Peer for Scc {
     fn load(&self, key: &String, loader: &Loader) {
         if self.get(key).is_none() {
             let found = self.0.entry_sync(key.clone()).or_insert_with(|| loaded(loader));
-            assert_eq!(found.get()[0], value()[0]);
+            assert_eq!(found.get()[0], VALUE[0]);
         }
     }
 

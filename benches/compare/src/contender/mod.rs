@@ -277,6 +277,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::alloc::blocks_of_this_thread;
 
     fn kinds() -> Vec<Kind> {
         let mut kinds = Kind::ALL.to_vec();
@@ -309,6 +310,32 @@ mod tests {
             contender.live("a user", "a session", &["a".into(), "b".into()]);
             contender.settle();
             assert_eq!(contender.entries(), 300, "{kind}");
+        }
+    }
+
+    /// A block of a peer would be one of the measuring; scopecache itself makes a scope in each
+    /// load with ids.
+    #[test]
+    fn peers_that_find_a_value_allocate_nothing() {
+        let names = &Names::new(300, "state");
+        let loader: Loader = Arc::new(|| unreachable!("it is there"));
+        for kind in kinds().into_iter().filter(|kind| !kind.is_ours()) {
+            let contender = kind.make(Room::for_all(1000), names);
+            contender.set_all(names, &names.shuffled(1));
+            let all = || {
+                for entry in 0..names.entries() as u32 {
+                    assert!(contender.get(names, entry), "{kind}");
+                    contender.load(names, entry, &loader);
+                }
+            };
+            // Whatever a thread keeps for its next calls.
+            all();
+            contender.settle();
+            let before = blocks_of_this_thread();
+            all();
+            // moka takes a few, for its maintenance.
+            let blocks = blocks_of_this_thread() - before;
+            assert!(blocks < 30, "{kind}: {blocks} in 600 calls");
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) struct Indexed<P> {
 }
 
 /// The value of every entry, in an allocation of its own as it comes from elsewhere.
-pub(super) fn value() -> Shared {
+fn value() -> Shared {
     VALUE[..].into()
 }
 
@@ -99,9 +99,7 @@ impl<P: Peer> Contender for Joined<P> {
     }
 
     fn load(&self, names: &Names, entry: u32, loader: &Loader) {
-        let mut key = String::new();
-        names.of_entry(entry).join(&mut key);
-        self.0.load(&key, loader);
+        joined(names.of_entry(entry), |key| self.0.load(key, loader));
     }
 
     #[inline]
