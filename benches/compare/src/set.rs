@@ -70,7 +70,8 @@ fn come_and_go(
     threads: usize,
     sample: Duration,
 ) -> Sample {
-    let barrier = Barrier::new(threads);
+    let shares = shares(order, threads);
+    let barrier = Barrier::new(shares.len());
     let work = |share: &[u32]| {
         let (mut sets, mut deletes, mut ops) = (0.0, 0.0, 0.0);
         let mut rounds = share.chunks(ROUND).cycle();
@@ -86,11 +87,35 @@ fn come_and_go(
         }
         (sets / ops, deletes / ops)
     };
-    let shares = order.chunks(order.len().div_ceil(threads));
     let times: Vec<(f64, f64)> = thread::scope(|scope| {
-        let threads: Vec<_> = shares.map(|share| scope.spawn(|| work(share))).collect();
+        let threads: Vec<_> = shares.iter().map(|share| scope.spawn(|| work(share))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no bench panics")).collect()
     });
-    let mean = |of: fn(&(f64, f64)) -> f64| times.iter().map(of).sum::<f64>() / threads as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| times.iter().map(of).sum::<f64>() / times.len() as f64;
     Sample::Figures(vec![mean(|times| times.0), mean(|times| times.1)])
+}
+
+/// Even parts, none of them empty: fewer where there are fewer entries.
+fn shares(order: &[u32], parts: usize) -> Vec<&[u32]> {
+    let parts = parts.min(order.len());
+    let border = |part| part * order.len() / parts;
+    (0..parts).map(|part| &order[border(part)..border(part + 1)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread without a share would never come to the barrier, and all would wait for it.
+    #[test]
+    fn every_thread_has_a_share() {
+        let order: Vec<u32> = (0..1000).collect();
+        for threads in [1, 2, 3, 64, 96] {
+            let shares = shares(&order, threads);
+            assert_eq!((shares.len(), shares.concat()), (threads, order.clone()));
+            let lengths = || shares.iter().map(|share| share.len());
+            assert!(lengths().max() <= lengths().min().map(|least| least + 1), "{threads}");
+        }
+        assert_eq!(shares(&order[..2], 3), [[0], [1]]);
+    }
 }
