@@ -71,17 +71,9 @@ impl Bench {
         case: &Case,
         metrics: &[Metric],
         entrants: &[Entrant],
-        mut measure: impl FnMut(&Entrant, usize) -> Sample,
+        measure: impl FnMut(&Entrant, usize) -> Sample,
     ) -> Result<()> {
-        let mut rows: Vec<Vec<Sample>> = entrants.iter().map(|_| Vec::new()).collect();
-        for round in 0..self.settings.rounds {
-            for place in 0..entrants.len() {
-                let at = (place + round) % entrants.len();
-                if !matches!(rows[at].last(), Some(Sample::LeftOut(_))) {
-                    rows[at].push(measure(&entrants[at], round));
-                }
-            }
-        }
+        let rows = in_turn(entrants, self.settings.rounds, measure);
         let kinds: Vec<Kind> = entrants.iter().map(|entrant| entrant.kind).collect();
         self.add(case, metrics, &kinds, &rows)
     }
@@ -163,6 +155,23 @@ impl From<f64> for Sample {
     }
 }
 
+/// Takes a sample of each in turn, so many times, each round beginning with another one; the
+/// samples of each.
+pub(crate) fn in_turn<E, S>(
+    entrants: &[E],
+    rounds: usize,
+    mut measure: impl FnMut(&E, usize) -> S,
+) -> Vec<Vec<S>> {
+    let mut rows: Vec<Vec<S>> = entrants.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        for place in 0..entrants.len() {
+            let at = (place + round) % entrants.len();
+            rows[at].push(measure(&entrants[at], round));
+        }
+    }
+    rows
+}
+
 /// Medians alone: a column for each metric.
 fn overview(metrics: &[Metric], kinds: &[Kind], rows: &[Vec<Sample>]) -> TextTable {
     let header = metrics.iter().map(|(name, _)| (*name).to_owned());
@@ -208,6 +217,17 @@ pub(crate) fn figure(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_round_begins_with_another_one() {
+        let mut order = String::new();
+        let rows = in_turn(&["a", "b", "c"], 4, |name, round| {
+            order += name;
+            round
+        });
+        assert_eq!(order, "abcbcacababc");
+        assert_eq!(rows, [[0, 1, 2, 3]; 3]);
+    }
 
     #[test]
     fn figures_and_ratios() {

@@ -19,7 +19,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use crate::args::{Flags, Usage};
-use crate::bench::{Bench, Case, Metric, Sample};
+use crate::bench::{Bench, Case, Metric, Sample, in_turn};
 use crate::contender::{Contender, Form, Kind, Room};
 use crate::data::{Dist, Names, Requests};
 use crate::settings::{Defaults, MILLION, Settings};
@@ -117,28 +117,26 @@ impl Scene<'_> {
             _ => Room::for_all(STAYING + self.guests),
         };
         let entrants = bench.filled(room, self.staying);
-        let rounds = bench.settings.rounds;
-        let mut rows: [Vec<Vec<Sample>>; 2] = Default::default();
-        rows.iter_mut().for_each(|rows| rows.resize_with(entrants.len(), Vec::new));
-        for round in 0..rounds {
-            for (at, entrant) in entrants.iter().enumerate() {
-                eprintln!("tail: {}, {}, {} of {rounds}", self.name, entrant.kind, round + 1);
-                let number = (round * entrants.len() + at) as u64;
-                let latencies = self.sample(&*entrant.contender, number, requests.clone());
-                for (rows, histogram) in rows.iter_mut().zip([latencies.gets, latencies.sets]) {
-                    let of = |quantile| histogram.value_at_quantile(quantile) as f64;
-                    rows[at].push(Sample::Figures(QUANTILES.map(of).to_vec()));
-                }
-            }
-        }
+        let (rounds, mut number) = (bench.settings.rounds, 0);
+        let rows = in_turn(&entrants, rounds, |entrant, round| {
+            eprintln!("tail: {}, {}, {} of {rounds}", self.name, entrant.kind, round + 1);
+            number += 1;
+            self.sample(&*entrant.contender, number, requests.clone())
+        });
         let kinds: Vec<Kind> = entrants.iter().map(|entrant| entrant.kind).collect();
-        for (op, rows) in ["get", "set"].into_iter().zip(&rows) {
+        let ops: [(&str, fn(&Latencies) -> &Histogram<u64>); 2] =
+            [("get", |latencies| &latencies.gets), ("set", |latencies| &latencies.sets)];
+        for (op, of) in ops {
+            let rows: Vec<Vec<Sample>> = rows
+                .iter()
+                .map(|row| row.iter().map(|sample| figures(of(sample))).collect())
+                .collect();
             let case = Case::new(self.guests, 1, dist)
                 .with("scene", self.name)
                 .with("op", op)
                 .with("staying_entries", STAYING)
                 .with("rate", self.rate);
-            bench.add(&case, &METRICS, &kinds, rows)?;
+            bench.add(&case, &METRICS, &kinds, &rows)?;
         }
         Ok(())
     }
@@ -206,4 +204,9 @@ impl Scene<'_> {
         }
         latencies
     }
+}
+
+fn figures(histogram: &Histogram<u64>) -> Sample {
+    let of = |quantile| histogram.value_at_quantile(quantile) as f64;
+    Sample::Figures(QUANTILES.map(of).to_vec())
 }
