@@ -89,11 +89,13 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
             settings.kinds.retain(|kind| crates.contains(&kind.krate));
         }
         let mut bench = Bench::new("tail", settings.clone())?;
-        for (&guests, &dist) in settings.entries.iter().zip(settings.dists.iter().cycle()) {
+        for &guests in &settings.entries {
             let sample = settings.sample;
             let scene = Scene { name: scene, staying: &staying, guests, rate, sample };
-            let requests = dist.requests(STAYING, [settings.common.seed]).remove(0);
-            scene.play(&mut bench, dist, &requests)?;
+            for &dist in &settings.dists {
+                let requests = dist.requests(STAYING, [settings.common.seed]).remove(0);
+                scene.play(&mut bench, dist, &requests)?;
+            }
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ fn ratios(cases: &[Case]) -> Vec<Picture> {
     cases.iter().filter(shown).map(picture).collect()
 }
 
-/// Latencies over percentiles, a picture for each scene and operation.
+/// Latencies over percentiles, a picture for each case.
 fn tails(cases: &[Case]) -> Vec<Picture> {
     const METRICS: [&str; 6] = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns"];
     let places = ["50 %", "90 %", "99 %", "99.9 %", "99.99 %", "most"].map(String::from);
@@ -63,7 +63,7 @@ fn tails(cases: &[Case]) -> Vec<Picture> {
             Line { label, points }
         };
         let all: Vec<Line> = first.rows.iter().map(line).collect();
-        let title = format!("latency of {}, {}", first.text("op"), first.text("scene"));
+        let title = format!("latency: {}", first.title(&["threads", "rate", "staying_entries"]));
         Picture { name: slug(&title), svg: lines(&title, "ns", &places, &all, true) }
     };
     firsts.map(picture).collect()
