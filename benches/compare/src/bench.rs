@@ -71,9 +71,14 @@ impl Bench {
         case: &Case,
         metrics: &[Metric],
         entrants: &[Entrant],
-        measure: impl FnMut(&Entrant, usize) -> Sample,
+        mut measure: impl FnMut(&Entrant, usize) -> Sample,
     ) -> Result<()> {
-        let rows = in_turn(entrants, self.settings.rounds, measure);
+        let rows = in_turn(entrants, self.settings.rounds, |entrant, round| {
+            let sample = measure(entrant, round);
+            // What it put off would be done while the next one takes its sample.
+            entrant.contender.settle();
+            sample
+        });
         let kinds: Vec<Kind> = entrants.iter().map(|entrant| entrant.kind).collect();
         self.add(case, metrics, &kinds, &rows)
     }
@@ -216,7 +221,30 @@ pub(crate) fn figure(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lexopt::Parser;
+
     use super::*;
+    use crate::args::Flags;
+    use crate::settings::Defaults;
+
+    #[test]
+    fn nothing_put_off_waits_for_the_next_sample() {
+        let flags = Flags::new(Parser::from_args(["--peers", "scopecache"])).unwrap().unwrap();
+        let defaults = Defaults { kinds: Kind::plain(), entries: &[], dists: &[], seconds: 1.0 };
+        let mut bench = Bench::new("test", Settings::parse(flags, defaults).unwrap()).unwrap();
+        let names = Names::new(100, "state");
+        let entrants = bench.filled(Room::for_all(20_000), &names);
+        let case = Case::new(names.entries(), 1, "none");
+        let delete = |entrant: &Entrant, round: usize| {
+            let contender = &entrant.contender;
+            assert_eq!(contender.entries(), names.entries() as u64);
+            let user = Names::of_user(round as u64, 10_000);
+            contender.put_all(&user);
+            contender.delete_user(user.of_entry(0).user);
+            1.0.into()
+        };
+        bench.case(&case, &[NS_PER_OP], &entrants, delete).unwrap();
+    }
 
     #[test]
     fn each_round_begins_with_another_one() {
