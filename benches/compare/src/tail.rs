@@ -126,13 +126,12 @@ impl Scene<'_> {
             self.sample(&*entrant.contender, number, requests.clone())
         });
         let kinds: Vec<Kind> = entrants.iter().map(|entrant| entrant.kind).collect();
-        let ops: [(&str, fn(&Latencies) -> &Histogram<u64>); 2] =
-            [("get", |latencies| &latencies.gets), ("set", |latencies| &latencies.sets)];
-        for (op, of) in ops {
-            let rows: Vec<Vec<Sample>> = rows
-                .iter()
-                .map(|row| row.iter().map(|sample| figures(of(sample))).collect())
-                .collect();
+        for op in ["get", "set"] {
+            let of = |latencies: &Latencies| {
+                figures(if op == "get" { &latencies.gets } else { &latencies.sets })
+            };
+            let rows: Vec<Vec<Sample>> =
+                rows.iter().map(|row| row.iter().map(of).collect()).collect();
             let case = Case::new(self.guests, 1, dist)
                 .with("scene", self.name)
                 .with("op", op)

@@ -79,9 +79,10 @@ impl Peer for Moka {
         self.cache.invalidate_entries_if(is_of_user).expect("closures are supported");
     }
 
-    /// Each call looks at some of the entries for its predicates. It may forget a predicate before
-    /// it has looked at all of them: what is left then is seen again, and stays (`seen_again` of
-    /// `delete-user`).
+    /// Each call looks at a batch of 384 entries for its predicates, and passes over the one that
+    /// follows: `Inner::invalidate_entries` peeks whether there is a next one, by which the queue's
+    /// cursor goes on. Once a scan is through, the predicate is forgotten, and whom it passed over
+    /// is seen again, and stays (`seen_again` of `delete-user`).
     fn settle(&self) {
         self.cache.run_pending_tasks();
     }
@@ -244,5 +245,25 @@ impl Peer for Foyer {
 
     fn entries(&self) -> u64 {
         self.0.entries() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where this fails, moka has mended it, and the README has to be told.
+    #[test]
+    fn moka_passes_over_one_entry_after_each_batch() {
+        let moka = Moka::new(Room::for_all(1000));
+        let keys: Vec<String> = (0..1000).map(|number| format!("user/{number}")).collect();
+        for key in &keys {
+            moka.insert(key.clone(), VALUE[..].into());
+        }
+        moka.settle();
+        moka.delete_prefix("user");
+        let seen = || keys.iter().filter(|key| moka.get(key).is_some()).collect::<Vec<_>>();
+        (0..100).for_each(|_| moka.settle());
+        assert_eq!(seen(), ["user/384", "user/769"]);
     }
 }
