@@ -21,6 +21,7 @@ pub struct Model {
     least: u64,
     one_hash: bool,
     guarded: bool,
+    shortcuts: usize,
     /// The bound on the number of entries, and how many may be evicted.
     evicting: Option<(u64, usize)>,
     before: Vec<Op>,
@@ -37,6 +38,7 @@ impl Model {
             least,
             one_hash: false,
             guarded: false,
+            shortcuts: 0,
             evicting: None,
             before,
             threads,
@@ -52,6 +54,12 @@ impl Model {
     /// Lets each thread hold one guard throughout, under which its operations issue no fences.
     pub fn guarded(mut self) -> Self {
         self.guarded = true;
+        self
+    }
+
+    /// Lets calls without a scope find nodes by shortcuts, which all fall on one place.
+    pub fn shortcuts(mut self) -> Self {
+        self.shortcuts = 1;
         self
     }
 
@@ -88,7 +96,8 @@ impl Model {
     /// One execution. This thread only spawns and joins while the others run.
     fn execute(self: &Arc<Self>) {
         let max_entries = self.evicting.map(|(max, _)| max);
-        let scene = Arc::new(Scene::new(self.one_hash, max_entries, &self.owners()));
+        let scene =
+            Arc::new(Scene::new(self.one_hash, self.shortcuts, max_entries, &self.owners()));
         let mut state = State::evicting(self.evicting.map_or(0, |(_, most)| most));
         for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
             assert!(state.allows(event.fact), "alone, {event:?}");

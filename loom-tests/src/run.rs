@@ -35,11 +35,17 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// With eviction where the number of entries is bounded.
-    pub(crate) fn new(one_hash: bool, max_entries: Option<u64>, owners: &[Owner]) -> Self {
+    pub(crate) fn new(
+        one_hash: bool,
+        shortcuts: usize,
+        max_entries: Option<u64>,
+        owners: &[Owner],
+    ) -> Self {
         let clock = MockClock::new();
         let mut builder = Cache::builder()
             .expected_entries(1)
             .shards(1)
+            .shortcuts(shortcuts)
             .maintenance(Maintenance::Manual)
             .on_full(OnFull::Reject)
             .clock(clock.clone());

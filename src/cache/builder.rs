@@ -13,6 +13,7 @@ use crate::cache::core::{Core, Settings, Weigher};
 use crate::cache::driver::Driver;
 use crate::cache::upkeep::EVENTS;
 use crate::clock::{Clock, MockClock, nanos};
+use crate::directory::Shortcuts;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
@@ -98,6 +99,8 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     judges_large: bool,
     tick: Duration,
     events: usize,
+    #[cfg(scopecache_loom)]
+    shortcuts: usize,
     shards: Option<usize>,
     maintenance: Maintenance,
     clock: Option<MockClock>,
@@ -120,6 +123,8 @@ impl<V: Value> CacheBuilder<V> {
             judges_large: true,
             tick: DEFAULT_TICK,
             events: EVENTS,
+            #[cfg(scopecache_loom)]
+            shortcuts: 0,
             shards: None,
             maintenance: Maintenance::default(),
             clock: None,
@@ -232,6 +237,14 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
+    /// How many places for shortcuts to nodes a model has; none by default, so that its calls take
+    /// the long way.
+    #[cfg(scopecache_loom)]
+    pub fn shortcuts(mut self, places: usize) -> Self {
+        self.shortcuts = places;
+        self
+    }
+
     /// Who frees what was deleted or has expired; [`Maintenance::Thread`] by default.
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
@@ -272,6 +285,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
             judges_large: self.judges_large,
             tick: self.tick,
             events: self.events,
+            #[cfg(scopecache_loom)]
+            shortcuts: self.shortcuts,
             shards: self.shards,
             maintenance: self.maintenance,
             clock: self.clock,
@@ -318,6 +333,10 @@ impl<V: Value, S> CacheBuilder<V, S> {
             return Err(Error::options("expected_entries is more than any memory holds"));
         };
         let table = Table::new(lines);
+        #[cfg(scopecache_loom)]
+        let shortcuts = Shortcuts::new(self.shortcuts);
+        #[cfg(not(scopecache_loom))]
+        let shortcuts = Shortcuts::new(table.buckets());
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let models = cfg!(any(scopecache_loom, scopecache_shuttle));
@@ -345,7 +364,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::mock);
         let budget = Budget::new(self.max_bytes, shards);
-        let core = Arc::new(Core::new(table, budget, shards, clock, self.hasher, settings));
+        let core =
+            Arc::new(Core::new(table, shortcuts, budget, shards, clock, self.hasher, settings));
         match self.maintenance {
             Maintenance::Manual => {}
             #[cfg(any(scopecache_loom, scopecache_shuttle))]

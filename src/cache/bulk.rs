@@ -25,7 +25,8 @@ impl<V: Value, S> Core<V, S> {
             batch.iter().for_each(|target| self.table.prefetch_bucket(target.hash));
             batch.iter().for_each(|target| self.table.prefetch_entries(target.hash, &guard));
             for target in batch {
-                items.push(self.get(target)?);
+                let entry = self.seen(target, &guard)?;
+                items.push(entry.map(|entry| self.item(entry)));
             }
         }
         Ok(items)

@@ -14,7 +14,7 @@ use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
 use crate::cache::upkeep::{Events, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
-use crate::directory::{Directory, Node};
+use crate::directory::{Directory, Node, Shortcuts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryPolicy;
 use crate::item::Item;
@@ -91,6 +91,8 @@ pub(crate) struct Target<'a> {
     place: Place<'a>,
     pub(crate) key: &'a [u8],
     pub(crate) hash: u64,
+    /// Of the namespace alone.
+    prefix_hash: u64,
     /// Where the caller remembers the namespace's node.
     pub(crate) cell: Option<&'a NodeCell>,
 }
@@ -128,8 +130,10 @@ impl<'a> Target<'a> {
     ) -> Result<Self> {
         namespace.check()?;
         check_key(key)?;
-        let hash = key_hash(&namespace.prefix(hasher), key);
-        Ok(Self { place: Place::Named(namespace), key, hash, cell: None })
+        let prefix = namespace.prefix(hasher);
+        let hash = key_hash(&prefix, key);
+        let prefix_hash = prefix.finish();
+        Ok(Self { place: Place::Named(namespace), key, hash, prefix_hash, cell: None })
     }
 
     /// The same in a namespace that was resolved before.
@@ -141,8 +145,8 @@ impl<'a> Target<'a> {
         key: &'a [u8],
     ) -> Result<Self> {
         check_key(key)?;
-        let hash = key_hash(prefix, key);
-        Ok(Self { place: Place::Scoped(namespace), key, hash, cell: Some(cell) })
+        let (hash, prefix_hash) = (key_hash(prefix, key), prefix.finish());
+        Ok(Self { place: Place::Scoped(namespace), key, hash, prefix_hash, cell: Some(cell) })
     }
 
     #[inline]
@@ -157,6 +161,7 @@ impl<'a> Target<'a> {
 impl<V: Value, S> Core<V, S> {
     pub(crate) fn new(
         table: Table<V, Node>,
+        shortcuts: Shortcuts,
         budget: Budget,
         shards: usize,
         clock: Clock,
@@ -183,7 +188,7 @@ impl<V: Value, S> Core<V, S> {
             shard_shift: (table.buckets() / shards).trailing_zeros(),
             shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
             table,
-            directory: Directory::new(),
+            directory: Directory::new(shortcuts),
             entries_budget: settings.max_entries.map(|max| Budget::new(max, shards)),
             small_share: AtomicU32::new(Policy::START_SHARE.to_bits()),
             next_shard: AtomicUsize::new(0),
@@ -229,8 +234,24 @@ impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn prefetch(&self, target: &Target<'_>) {
         self.table.prefetch_bucket(target.hash);
-        if let Some(cell) = target.cell {
-            prefetch(cell.get());
+        match target.cell {
+            Some(cell) => prefetch(cell.get()),
+            None => self.directory.shortcuts.prefetch(target.prefix_hash),
+        }
+    }
+
+    /// The namespace's node, where the scope or a shortcut knows it; it may be dead or closed.
+    #[inline]
+    fn known<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Option<&'g Node> {
+        match target.cell {
+            Some(cell) => cell.node(guard),
+            None => {
+                let node = self.directory.shortcuts.get(target.prefix_hash, guard)?;
+                // Names are a long way to compare: the entry is fetched meanwhile.
+                node.prefetch_name();
+                self.table.prefetch_entries(target.hash, guard);
+                node.is_named(target.namespace()).then_some(node)
+            }
         }
     }
 
@@ -242,8 +263,8 @@ impl<V: Value, S> Core<V, S> {
     /// like any other.
     #[inline]
     pub(crate) fn look<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Sight<'g, V> {
-        let known = target.cell.and_then(|cell| cell.node(guard));
-        // The flags stand behind two dependent misses, entry and node. The scope knows the node:
+        let known = self.known(target, guard);
+        // The flags stand behind two dependent misses, entry and node. Where the node is known,
         // its lines are fetched while the bucket is.
         known.inspect(|node| node.prefetch_flags());
         let known = known.map_or(std::ptr::null(), std::ptr::from_ref);
@@ -298,9 +319,9 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// The node of the target's namespace with its count raised, made if need be.
-    pub(crate) fn raise<'g>(&self, target: &Target<'_>, guard: &'g Guard) -> Result<&'g Node> {
+    pub(crate) fn raise<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Result<&'g Node> {
         let account = self.account(target.hash);
-        if let Some(node) = target.cell.and_then(|cell| cell.node(guard))
+        if let Some(node) = self.known(target, guard)
             && self.directory.raise(node, account, guard)
         {
             return Ok(node);
@@ -320,6 +341,7 @@ impl<V: Value, S> Core<V, S> {
         if let Some(cell) = target.cell {
             cell.learn(node, guard);
         }
+        self.directory.shortcuts.remember(target.prefix_hash, node);
         Ok(node)
     }
 

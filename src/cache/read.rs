@@ -42,7 +42,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// The visible entry, its sliding TTL renewed.
     #[inline]
-    fn seen<'g>(
+    pub(super) fn seen<'g>(
         &'g self,
         target: &Target<'_>,
         guard: &'g Guard,

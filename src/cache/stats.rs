@@ -20,7 +20,7 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Bytes that were taken out of use and are not yet freed.
     pub retired_bytes: u64,
-    /// Bytes of the base table; it is not part of the bound.
+    /// Bytes of the base table and of the shortcuts beside it; they are not part of the bound.
     pub table_bytes: u64,
     /// Overflow lines that the table has got.
     pub overflow_lines: u64,
@@ -36,7 +36,7 @@ impl<V: Value, S> Core<V, S> {
             sessions: self.directory.session_count() as u64,
             live_bytes: self.live_bytes(),
             retired_bytes: self.retired_bytes(),
-            table_bytes: self.table.base_bytes(),
+            table_bytes: self.table.base_bytes() + self.directory.shortcuts.bytes(),
             overflow_lines: self.table.overflow_lines() as u64,
             reclaim_pending: self.maintenance.is_pending(),
         }

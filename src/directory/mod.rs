@@ -14,6 +14,7 @@
 mod handles;
 mod names;
 mod node;
+mod shortcuts;
 
 use ahash::RandomState;
 
@@ -21,6 +22,7 @@ pub(crate) use self::handles::{CHUNK_BYTES, Detached};
 use self::names::UserNames;
 use self::node::Released;
 pub(crate) use self::node::{Node, NodeRef};
+pub(crate) use self::shortcuts::Shortcuts;
 use crate::budget::Account;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Usage;
@@ -33,6 +35,7 @@ use crate::table::Owner;
 
 pub(crate) struct Directory {
     users: UserNames,
+    pub(crate) shortcuts: Shortcuts,
     /// The present incarnation of the global namespace; never null.
     global: AtomicPtr<Node>,
     /// Held while a new incarnation of it is put up.
@@ -43,7 +46,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shortcuts: Shortcuts) -> Self {
         // Models must take the same steps each time they are run.
         let hasher = if cfg!(any(scopecache_loom, scopecache_shuttle)) {
             RandomState::with_seeds(1, 2, 3, 4)
@@ -52,6 +55,7 @@ impl Directory {
         };
         Self {
             users: UserNames::new(hasher.clone()),
+            shortcuts,
             global: AtomicPtr::new(NodeRef::global().into_raw().as_ptr()),
             renewal: Mutex::new(()),
             hasher,
@@ -233,6 +237,9 @@ impl Directory {
     /// Takes an empty node out of the directory; `false` where it is in use again, or somebody
     /// else has done it.
     fn retire(&self, node: &Node, account: Account<'_>, guard: &Guard) -> bool {
+        if cfg!(bug = "forget_before_close") {
+            self.shortcuts.forget(node);
+        }
         let closed = if let Some(user) = node.user() {
             let mut names = user.sessions().expect("a user has sessions").names.lock();
             let closed = node.close();
@@ -259,6 +266,9 @@ impl Directory {
                 account.release(node.own_bytes());
             }
             self.discard_handles(node, account, guard);
+            if cfg!(not(bug = "forget_before_close")) {
+                self.shortcuts.forget(node);
+            }
             // SAFETY: we closed it, it is out of the directory, and no entry counts on it.
             unsafe { node.retire(guard) };
         }

@@ -28,7 +28,7 @@ use crate::item::Usage;
 use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
 use crate::table::Owner;
@@ -55,6 +55,8 @@ pub(crate) struct Node {
     user: Option<NodeRef>,
     dead: AtomicBool,
     kind: Kind,
+    /// The short hash under which it has a shortcut.
+    shortcut: AtomicU32,
     name: Name,
     /// Of users alone.
     sessions: Option<Box<Sessions>>,
@@ -89,6 +91,9 @@ enum Name {
 }
 
 const INLINE_NAME: usize = 38;
+
+/// In `shortcut`: nobody has made one.
+const NO_SHORTCUT: u32 = u32::MAX;
 
 /// A counted reference to a node.
 pub(crate) struct NodeRef(NonNull<Node>);
@@ -137,6 +142,7 @@ impl NodeRef {
             sessions,
             kind,
             dead: AtomicBool::new(false),
+            shortcut: AtomicU32::new(NO_SHORTCUT),
             refs: AtomicUsize::new(1),
             word: AtomicU64::new(1),
             bytes: figures::AtomicU64::new(NO_BYTES),
@@ -232,6 +238,13 @@ impl Node {
         }
     }
 
+    /// Starts to fetch what `is_named` will read into the cache.
+    #[inline]
+    pub(crate) fn prefetch_name(&self) {
+        prefetch(self);
+        prefetch(&self.sessions);
+    }
+
     /// Whether this is an incarnation of the namespace.
     #[inline]
     pub(crate) fn is_named(&self, namespace: Namespace<'_>) -> bool {
@@ -267,6 +280,30 @@ impl Node {
             (Kind::Global, _) => f(Namespace::Global),
             _ => f(Namespace::User { user: &own }),
         }
+    }
+
+    /// The highest short hash of a shortcut.
+    pub(super) const MOST_SHORTCUT: u32 = NO_SHORTCUT >> 1;
+
+    /// Says where the caller, who holds a count, is about to make a shortcut; `false` where there
+    /// may be one elsewhere already. A hasher that contradicts itself must not get a node into two
+    /// places, since it is taken out of one.
+    pub(super) fn claim_shortcut(&self, hash: u32) -> bool {
+        // Relaxed: read by the closer, who sees what was done under the counts.
+        let known = self.shortcut.compare_exchange(
+            NO_SHORTCUT,
+            hash,
+            Ordering::Relaxed,
+            Ordering::Relaxed, // Relaxed: as above.
+        );
+        known.is_ok() || known == Err(hash)
+    }
+
+    /// The short hash of its shortcut, if it ever had one.
+    pub(super) fn shortcut(&self) -> Option<u32> {
+        // Relaxed: as above.
+        let hash = self.shortcut.load(Ordering::Relaxed);
+        (hash != NO_SHORTCUT).then_some(hash)
     }
 
     pub(crate) fn user(&self) -> Option<&NodeRef> {

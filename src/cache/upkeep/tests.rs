@@ -7,6 +7,7 @@ use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::cache::core::{Core, Settings};
 use crate::clock::{Clock, MockClock, nanos};
+use crate::directory::Shortcuts;
 use crate::error::Result;
 use crate::options::SetOptions;
 use crate::policy::{Eviction, Policy};
@@ -36,7 +37,8 @@ fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> C
     };
     let clock = Clock::mock(clock.clone());
     let (table, budget) = (Table::new(lines), Budget::new(max_bytes, 1));
-    let core = Core::new(table, budget, 1, clock, ahash::RandomState::new(), settings);
+    let core =
+        Core::new(table, Shortcuts::new(1), budget, 1, clock, ahash::RandomState::new(), settings);
     Cache::new(Arc::new(core))
 }
 

@@ -1,0 +1,92 @@
+//! Shortcuts from the names of namespaces to their nodes, for calls that come without a scope.
+//!
+//! A table that forgets: one place for each hash, and who comes last has it. A shortcut saves a
+//! reader the wait for an entry before its node can be asked for, and a writer the locks of the
+//! directory; where there is none, both go the long way.
+//!
+//! Nodes stand here by bare pointers. A place holds a node only while somebody may still raise it:
+//! who puts a node here holds a count of it, and who closes the node takes it out again before it
+//! is retired. The count is given back after the first, and brought to zero before the second, so
+//! that no place is filled behind the closer's back.
+
+use std::ptr;
+
+use crate::directory::node::Node;
+use crate::memory::prefetch;
+use crate::reclaim::Guard;
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+pub(crate) struct Shortcuts {
+    /// None, or a power of two, up to 2^31.
+    places: Box<[AtomicPtr<Node>]>,
+}
+
+impl Shortcuts {
+    /// Bytes of one place.
+    pub(crate) const PLACE_BYTES: u64 = size_of::<AtomicPtr<Node>>() as u64;
+
+    /// `places` is zero or a power of two.
+    pub(crate) fn new(places: usize) -> Self {
+        debug_assert!(places == 0 || places.is_power_of_two(), "hashes are masked");
+        let places = places.min(Node::MOST_SHORTCUT as usize + 1);
+        Self { places: (0..places).map(|_| AtomicPtr::new(ptr::null_mut())).collect() }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.places.len() as u64 * Self::PLACE_BYTES
+    }
+
+    #[inline]
+    fn place(&self, hash: u64) -> Option<&AtomicPtr<Node>> {
+        // Where there are no places, the mask is of no matter.
+        self.places.get(hash as usize & self.places.len().wrapping_sub(1))
+    }
+
+    /// A hash of 31 bits that falls on the same place.
+    fn short(hash: u64) -> u32 {
+        hash as u32 & Node::MOST_SHORTCUT
+    }
+
+    /// Starts to fetch the hash's place into the cache.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(place) = self.place(hash) {
+            prefetch(place);
+        }
+    }
+
+    /// The node that was last remembered under a hash that falls on this place; it may have
+    /// another name, be dead or be closed.
+    #[inline]
+    pub(crate) fn get<'g>(&self, hash: u64, guard: &'g Guard) -> Option<&'g Node> {
+        // Acquire: pairs with the Release in `remember`: the node is initialised.
+        let node = self.place(hash)?.load(Ordering::Acquire);
+        guard.check(node);
+        // SAFETY: null, or taken out of its place before it went through the epochs; the guard is
+        // older than that.
+        unsafe { node.as_ref() }
+    }
+
+    /// The caller holds a count of the node, whose namespace has this hash.
+    pub(crate) fn remember(&self, hash: u64, node: &Node) {
+        let Some(place) = self.place(hash) else { return };
+        // Relaxed: only compared.
+        if ptr::eq(place.load(Ordering::Relaxed), node) || !node.claim_shortcut(Self::short(hash)) {
+            return;
+        }
+        // Release: publishes the node.
+        place.store(ptr::from_ref(node).cast_mut(), Ordering::Release);
+    }
+
+    /// Takes a node out that was closed and is not yet retired.
+    pub(crate) fn forget(&self, node: &Node) {
+        let Some(place) = node.shortcut().and_then(|hash| self.place(hash.into())) else { return };
+        if cfg!(bug = "keep_shortcut") {
+            return;
+        }
+        let node = ptr::from_ref(node).cast_mut();
+        // Relaxed: what was stored under a count came before the close, which the caller has seen;
+        // so this sees the node if it stands here. Nobody acts on its going.
+        let _ = place.compare_exchange(node, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
