@@ -340,7 +340,12 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     }
 
     fn targets<'a, K: AsRef<[u8]>>(&'a self, keys: &'a [K]) -> Result<Vec<Target<'a>>> {
-        keys.iter().map(|key| self.target(key.as_ref())).collect()
+        // Not collected: the iterator of a `Result` does not tell its length in advance.
+        let mut targets = Vec::with_capacity(keys.len());
+        for key in keys {
+            targets.push(self.target(key.as_ref())?);
+        }
+        Ok(targets)
     }
 
     /// Returns the keys of the namespace, in no order; of a user not those of its sessions.
