@@ -26,7 +26,7 @@ impl<V: Value, S> Core<V, S> {
     ) -> Result<Option<Version>> {
         self.check_open()?;
         // It comes while the clock is read.
-        self.table.prefetch_bucket(target.hash);
+        self.prefetch(target);
         let times = self.times(target, &input, options)?;
         let extent = self.extent(&input)?;
         self.relieve()?;

@@ -12,6 +12,8 @@
 use std::ptr;
 
 use crate::directory::node::Node;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use crate::memory::prefer_huge_pages;
 use crate::memory::prefetch;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -22,18 +24,14 @@ pub(crate) struct Shortcuts {
 }
 
 impl Shortcuts {
-    /// Bytes of one place.
-    pub(crate) const PLACE_BYTES: u64 = size_of::<AtomicPtr<Node>>() as u64;
-
     /// `places` is zero or a power of two.
     pub(crate) fn new(places: usize) -> Self {
         debug_assert!(places == 0 || places.is_power_of_two(), "hashes are masked");
-        let places = places.min(Node::MOST_SHORTCUT as usize + 1);
-        Self { places: (0..places).map(|_| AtomicPtr::new(ptr::null_mut())).collect() }
+        Self { places: new_places(places.min(Node::MOST_SHORTCUT as usize + 1)) }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.places.len() as u64 * Self::PLACE_BYTES
+        size_of_val(&*self.places) as u64
     }
 
     #[inline]
@@ -89,4 +87,18 @@ impl Shortcuts {
         // so this sees the node if it stands here. Nobody acts on its going.
         let _ = place.compare_exchange(node, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+/// The system zeroes their memory when it is touched.
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
+    let mut zeroed: Box<[std::mem::MaybeUninit<AtomicPtr<Node>>]> = Box::new_zeroed_slice(places);
+    prefer_huge_pages(zeroed.as_mut_ptr_range());
+    // SAFETY: null is all zeroes.
+    unsafe { zeroed.assume_init() }
+}
+
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
+    (0..places).map(|_| AtomicPtr::new(ptr::null_mut())).collect()
 }
