@@ -65,8 +65,10 @@ pub(crate) const EVENTS: usize = 256;
 const FED_FROM: usize = 64;
 /// Events that a setter feeds at most.
 const FED_AT_ONCE: usize = 128;
-/// How often a setter that finds no room asks all shards.
-const MOST_ROUNDS: u32 = 64;
+/// How often a setter that finds no room asks all shards: for about a second. Where the system puts
+/// the thread aside that holds a shard, the others are emptied meanwhile, and all that may go stands in
+/// that one.
+const MOST_ROUNDS: u32 = 5_000;
 /// How often where nobody else holds a shard.
 const MOST_VAIN_ROUNDS: u32 = 8;
 /// Entries above this part of the bound are judged before room is made for them.
@@ -287,6 +289,7 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn evict(&self, hash: u64, need: Need, guard: &Guard) -> Room {
         let own = self.shard(hash);
         let first = self.evicting_shard(own);
+        let mut vain = 0;
         for round in 0..MOST_ROUNDS {
             let (mut busy, mut more) = (false, false);
             for step in 0..self.shards.len() {
@@ -315,7 +318,10 @@ impl<V: Value, S> Core<V, S> {
             }
             if busy {
                 back_off(round);
-            } else if !more || round >= MOST_VAIN_ROUNDS {
+                continue;
+            }
+            vain += 1;
+            if !more || vain > MOST_VAIN_ROUNDS {
                 return Room::None;
             }
         }
