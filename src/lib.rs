@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
+mod adapter;
 mod backend;
 mod budget;
 mod cache;
@@ -24,6 +26,8 @@ mod tagged;
 mod value;
 mod wheel;
 
+#[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
+pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::cache::{
     Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
 };
@@ -41,6 +45,8 @@ pub use self::storage::{
     Capabilities, Checked, Codec, Expiry, Listing, Loaded, Loader, Operation, Options, Page,
     Storage, StorageExt, StorageItem, Text, Typed,
 };
+#[cfg(feature = "json")]
+pub use self::storage::{Compression, Serde};
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 
 /// What models look at that the interface does not show; no part of it.

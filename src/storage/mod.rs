@@ -16,6 +16,8 @@ mod deadline;
 mod ext;
 mod options;
 mod page;
+#[cfg(feature = "json")]
+mod serde;
 mod typed;
 
 use std::error::Error as StdError;
@@ -29,6 +31,8 @@ pub(crate) use self::deadline::Deadline;
 pub use self::ext::StorageExt;
 pub use self::options::{Checked, Expiry, Operation, Options};
 pub use self::page::{Listing, Page};
+#[cfg(feature = "json")]
+pub use self::serde::{Compression, Serde};
 pub use self::typed::{Codec, Text, Typed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::{Removed, Version};

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::item::Version;
 use crate::options::Condition;
 use crate::storage::ext::try_update;
-use crate::storage::{Options, Storage};
+use crate::storage::{Deadline, Operation, Options, Storage};
 
 /// Turns values into bytes and back.
 ///
@@ -141,15 +141,22 @@ impl<'s, S: Storage + ?Sized, C> Typed<'s, S, C> {
 
     /// Removes the value and returns it; of several callers one gets it.
     ///
+    /// The value is read first, so that one that the codec refuses stays where it is.
+    ///
     /// # Errors
     ///
-    /// `Corrupt`, and the value is removed nevertheless; those of [`Storage::take`].
+    /// `Corrupt`, and the value is kept, unless it was overwritten by such a one between the read
+    /// and the removal; those of [`Storage::take`].
     pub async fn take<T>(&self, key: &str, options: Options<'_>) -> Result<Option<T>>
     where
         C: Codec<T>,
     {
-        let Some(item) = self.storage.take(key, options).await? else { return Ok(None) };
-        self.decode(&item.data).map(Some)
+        let deadline = Deadline::after(options.check(Operation::Take)?.timeout);
+        if self.get::<T>(key, deadline.rest(options)?).await?.is_none() {
+            return Ok(None);
+        }
+        let taken = self.storage.take(key, deadline.rest(options)?).await?;
+        taken.map(|item| self.decode(&item.data)).transpose()
     }
 
     /// As [`StorageExt::update`](crate::StorageExt::update): replaces the value by what `change` makes of it.

@@ -190,7 +190,7 @@ impl Model {
 
     fn check(&self) {
         self.wheel.validate().unwrap();
-        assert_eq!(self.wheel.len(), self.all.0.values().sum());
+        assert_eq!(self.wheel.len(), self.all.0.values().sum::<usize>());
         let (due, first) = (self.wheel.next_due(), self.all.0.keys().next());
         assert!(due.is_some() == first.is_some());
         assert!(due <= first.map(|armed| armed.0), "{due:?} is after {first:?}");

@@ -1,0 +1,66 @@
+//! What is stored of a session, and under which keys.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Codec, Serde};
+
+/// The storage has a bound of its own.
+const FORMAT: Serde = Serde::json().max_bytes(u32::MAX);
+
+/// What a session holds, and from when on it holds nothing.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Content {
+    pub(super) data: HashMap<String, Value>,
+    pub(super) expires_at: SystemTime,
+}
+
+/// The global entry of a session.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Head {
+    /// Nobody has logged in: this is all of it.
+    Anonymous(Content),
+    /// The content is the user's, under the binding.
+    Owned { user: String, binding: Binding },
+}
+
+/// The number of one login.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Binding(u64);
+
+impl Content {
+    /// How long it is still to live; `None` once that is over.
+    pub(super) fn ttl(&self) -> Option<Duration> {
+        let left = self.expires_at.duration_since(SystemTime::now()).ok()?;
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+impl Binding {
+    pub(super) fn draw() -> Result<Self> {
+        let number = getrandom::u64().map_err(|why| Error::with_source(ErrorKind::Backend, why))?;
+        Ok(Self(number))
+    }
+
+    pub(super) fn key(self) -> String {
+        format!("web-session:{:016x}", self.0)
+    }
+}
+
+pub(super) fn head_key(id: &str) -> String {
+    format!("web-session:{id}")
+}
+
+pub(super) fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Bytes> {
+    FORMAT.encode(value).map_err(|why| Error::with_source(ErrorKind::Backend, why))
+}
+
+pub(super) fn decode<T: Serialize + DeserializeOwned>(data: &[u8]) -> Result<T> {
+    FORMAT.decode(data).map_err(|why| Error::with_source(ErrorKind::Corrupt, why))
+}

@@ -1,0 +1,102 @@
+//! Calls on threads of their own.
+
+use std::sync::Barrier;
+use std::thread;
+
+use pollster::block_on;
+use tower_sessions_core_0_15::SessionStore;
+use tower_sessions_core_0_15::session::Id;
+
+use crate::common::{check_once, create, listed, load, record, store, user_of};
+
+const ROUNDS: usize = 300;
+
+/// Saves and loads that go on do not bring a session back.
+#[test]
+fn a_log_out_among_saves_is_final() {
+    for _ in 0..ROUNDS {
+        let (store, _) = store();
+        create(&store, &record(1, Some("ada"), "before"));
+        let barrier = Barrier::new(3);
+        thread::scope(|scope| {
+            for user in [Some("ada"), None] {
+                let (store, barrier) = (&store, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    for _ in 0..20 {
+                        block_on(store.save(&record(1, user, "saved"))).expect("open");
+                    }
+                });
+            }
+            barrier.wait();
+            block_on(store.logout_everywhere("ada")).expect("open");
+            for _ in 0..20 {
+                assert_eq!(load(&store, 1), None);
+            }
+        });
+        assert_eq!(load(&store, 1), None);
+        assert!(listed(&store, "ada").is_empty());
+    }
+}
+
+/// Logins as two users, log-outs and loads at the same time: the session is there once, and ends with
+/// the log-out that comes after all.
+#[test]
+fn logins_and_log_outs_leave_one_session_or_none() {
+    let (mut alive, mut dead) = (0, 0);
+    for _ in 0..ROUNDS {
+        let (store, _) = store();
+        create(&store, &record(1, None, "before"));
+        let barrier = Barrier::new(4);
+        thread::scope(|scope| {
+            for user in ["ada", "eve"] {
+                let (store, barrier) = (&store, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    block_on(store.save(&record(1, Some(user), "logged in"))).expect("open");
+                });
+            }
+            scope.spawn(|| {
+                barrier.wait();
+                block_on(store.logout_everywhere("ada")).expect("open");
+            });
+            barrier.wait();
+            load(&store, 1);
+        });
+        check_once(&store, 1, &["ada", "eve"]);
+        match load(&store, 1) {
+            Some(record) => {
+                assert!(user_of(&record).is_some());
+                alive += 1;
+            }
+            None => dead += 1,
+        }
+        block_on(store.logout_everywhere("ada")).expect("open");
+        block_on(store.logout_everywhere("eve")).expect("open");
+        assert_eq!(load(&store, 1), None);
+    }
+    println!("{alive} sessions lived, {dead} were logged out");
+}
+
+/// One of many creations of an id has it.
+#[test]
+fn an_id_is_given_to_one() {
+    for _ in 0..ROUNDS {
+        let (store, _) = store();
+        let barrier = Barrier::new(2);
+        let ids: Vec<Id> = thread::scope(|scope| {
+            let threads = [None, Some("ada")].map(|user| {
+                let (store, barrier) = (&store, &barrier);
+                scope.spawn(move || {
+                    let mut record = record(1, user, "created");
+                    barrier.wait();
+                    block_on(store.create(&mut record)).expect("room");
+                    record.id
+                })
+            });
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(ids.iter().filter(|id| **id == Id(1)).count(), 1);
+        assert!(ids.iter().all(|id| load(&store, id.0).is_some()));
+    }
+}
