@@ -41,6 +41,8 @@ pub use self::storage::{
     Capabilities, Checked, Codec, Expiry, Listing, Loaded, Loader, Operation, Options, Page,
     Storage, StorageExt, StorageItem, Text, Typed,
 };
+#[cfg(feature = "conformance")]
+pub use self::storage::conformance;
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 
 /// What models look at that the interface does not show; no part of it.
