@@ -41,6 +41,8 @@ pub use self::policy::Eviction;
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;
+#[cfg(feature = "conformance")]
+pub use self::storage::conformance;
 pub use self::storage::{
     Capabilities, Checked, Codec, Expiry, Listing, Loaded, Loader, Operation, Options, Page,
     Storage, StorageExt, StorageItem, Text, Typed,

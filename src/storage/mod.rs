@@ -12,6 +12,8 @@
 //! ones are right for any backend, and a backend that can do better overrides them.
 
 mod answer;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod deadline;
 mod ext;
 mod options;
