@@ -67,8 +67,8 @@ const FED_FROM: usize = 64;
 const FED_AT_ONCE: usize = 128;
 /// How often a setter that finds no room asks all shards: for about a second. Where the system puts
 /// the thread aside that holds a shard, the others are emptied meanwhile, and all that may go stands in
-/// that one.
-const MOST_ROUNDS: u32 = 5_000;
+/// that one. In models nobody is put aside for long, and a round takes no time.
+const MOST_ROUNDS: u32 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 64 } else { 5_000 };
 /// How often where nobody else holds a shard.
 const MOST_VAIN_ROUNDS: u32 = 8;
 /// Entries above this part of the bound are judged before room is made for them.
