@@ -19,9 +19,13 @@
 //! one for being open (dropped through the epochs, since entries and the directory hold bare
 //! pointers), one for each scope, each open session of a user, each pending reclaim.
 
-use std::ops::Deref;
+mod name;
+mod reference;
+
 use std::ptr::NonNull;
 
+use self::name::Name;
+pub(crate) use self::reference::NodeRef;
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
 use crate::item::Usage;
@@ -84,24 +88,8 @@ enum Kind {
     Session,
 }
 
-/// An id. Short ones, UUIDs among them, stand in the node.
-enum Name {
-    Inline { len: u8, bytes: [u8; INLINE_NAME] },
-    Heap(Box<[u8]>),
-}
-
-const INLINE_NAME: usize = 38;
-
 /// In `shortcut`: nobody has made one.
 const NO_SHORTCUT: u32 = u32::MAX;
-
-/// A counted reference to a node.
-pub(crate) struct NodeRef(NonNull<Node>);
-
-// SAFETY: a node is shared through atomics and locks alone.
-unsafe impl Send for NodeRef {}
-// SAFETY: as above.
-unsafe impl Sync for NodeRef {}
 
 /// What [`Node::release`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,99 +97,6 @@ pub(crate) enum Released {
     InUse,
     /// Nothing needs it any more: it is to be retired.
     Empty,
-}
-
-impl NodeRef {
-    pub(crate) fn global() -> Self {
-        Self::allocate(Kind::Global, None, &[], None)
-    }
-
-    pub(crate) fn user(id: &str) -> Self {
-        let sessions = Sessions {
-            names: Mutex::new(SessionNames::new()),
-            entries: figures::AtomicU64::new(0),
-        };
-        Self::allocate(Kind::User, None, id.as_bytes(), Some(Box::new(sessions)))
-    }
-
-    pub(crate) fn session(user: Self, id: &str) -> Self {
-        Self::allocate(Kind::Session, Some(user), id.as_bytes(), None)
-    }
-
-    /// A node with a count of one, for whoever asked for it. The reference that is returned is
-    /// the one for being open.
-    fn allocate(
-        kind: Kind,
-        user: Option<Self>,
-        name: &[u8],
-        sessions: Option<Box<Sessions>>,
-    ) -> Self {
-        let node = Box::new(Node {
-            user,
-            name: Name::new(name),
-            sessions,
-            kind,
-            dead: AtomicBool::new(false),
-            shortcut: AtomicU32::new(NO_SHORTCUT),
-            refs: AtomicUsize::new(1),
-            word: AtomicU64::new(1),
-            bytes: figures::AtomicU64::new(NO_BYTES),
-            handles: Handles::new(),
-            _tracked: Tracked::new(),
-        });
-        node.handles.place();
-        Self(NonNull::from(Box::leak(node)))
-    }
-
-    pub(crate) fn as_ptr(&self) -> NonNull<Node> {
-        self.0
-    }
-
-    /// Gives the reference away as a bare pointer.
-    pub(crate) fn into_raw(self) -> NonNull<Node> {
-        std::mem::ManuallyDrop::new(self).0
-    }
-
-    /// # Safety
-    ///
-    /// The pointer comes from [`into_raw`](Self::into_raw) and is taken back once.
-    pub(crate) unsafe fn from_raw(node: NonNull<Node>) -> Self {
-        Self(node)
-    }
-
-    /// Another reference to a node that a guard keeps.
-    pub(crate) fn of(node: &Node) -> Self {
-        // Relaxed: the guard keeps the reference for being open from being dropped, so the
-        // count is not zero; a new reference needs no more than that.
-        node.refs.fetch_add(1, Ordering::Relaxed);
-        Self(NonNull::from(node))
-    }
-}
-
-impl Deref for NodeRef {
-    type Target = Node;
-
-    #[inline]
-    fn deref(&self) -> &Node {
-        // SAFETY: the reference counts, so the node is there.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Clone for NodeRef {
-    fn clone(&self) -> Self {
-        Self::of(self)
-    }
-}
-
-impl Drop for NodeRef {
-    fn drop(&mut self) {
-        // AcqRel: whoever drops the last reference must see all that others did with theirs.
-        if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: made by `Box::leak`, and that was the last reference.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-        }
-    }
 }
 
 impl Owner for Node {
@@ -470,7 +365,7 @@ impl Node {
     pub(crate) fn bytes_for(name_len: usize, is_user: bool) -> u64 {
         // A place in the map of names, at its usual load.
         const PLACE: usize = 16;
-        let name = if name_len > INLINE_NAME { allocated(name_len) } else { 0 };
+        let name = Name::heap_bytes(name_len);
         let sessions = if is_user { allocated(size_of::<Sessions>()) } else { 0 };
         (allocated(size_of::<Self>()) + name + sessions + PLACE) as u64
     }
@@ -499,25 +394,6 @@ impl Node {
 /// A sum of changes that was read in the middle of one may be below zero.
 fn not_below_zero(sum: u64) -> u64 {
     if sum.cast_signed() < 0 { 0 } else { sum }
-}
-
-impl Name {
-    fn new(name: &[u8]) -> Self {
-        if name.len() > INLINE_NAME {
-            return Self::Heap(name.into());
-        }
-        let mut bytes = [0; INLINE_NAME];
-        bytes[..name.len()].copy_from_slice(name);
-        Self::Inline { len: name.len() as u8, bytes }
-    }
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Heap(bytes) => bytes,
-        }
-    }
 }
 
 #[cfg(all(test, target_pointer_width = "64", not(any(scopecache_loom, scopecache_shuttle))))]
