@@ -91,7 +91,8 @@ type Owner = dyn Fn(&HashMap<String, Value>) -> Option<String> + Send + Sync;
 /// the user, see [`with_owner`](Self::with_owner). A session of a user is kept in that user's namespace:
 /// whoever deletes the user ends its sessions, and [`logout_everywhere`](Self::logout_everywhere) deletes
 /// what else the storage holds of the user. Keep what is to outlive a log-out in another storage, or
-/// under another id.
+/// under another id. A full cache that evicts ends sessions before their time: build it with
+/// [`OnFull::Reject`](crate::OnFull::Reject) where that must not be.
 ///
 /// # Consistency
 ///

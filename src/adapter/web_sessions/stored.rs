@@ -11,8 +11,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Codec, Serde};
 
-/// The storage has a bound of its own.
-const FORMAT: Serde = Serde::json().max_bytes(u32::MAX);
+const FORMAT: Serde = Serde::json();
 
 /// What a session holds, and from when on it holds nothing.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -160,6 +160,7 @@ pub(super) async fn nothing_deleted_returns(world: &World<'_>) -> Verdict {
                     break;
                 }
                 client.set("k", number.to_string().into(), place(writer)).await?;
+                // SeqCst: as above.
                 answered.store(number, Ordering::SeqCst);
                 std::thread::yield_now();
             }
