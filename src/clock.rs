@@ -6,8 +6,10 @@
 //! [`Instant`](std::time::Instant), which on some systems stands still in suspend.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sync::atomic::Ordering;
+use crate::sync::figures::AtomicU64;
 
 /// Nanoseconds on a cache's own monotonic clock.
 pub(crate) type Nanos = u64;
@@ -46,8 +48,8 @@ enum Source {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct MockClock {
-    // A std atomic also under loom and shuttle: the clock is an input of a model, and weak
-    // memory must not make it run backwards.
+    // Under shuttle each look at it is a step, so that time may pass between any two. Std's under
+    // loom: the clock is an input of a model, and weak memory must not make it run backwards.
     now: Arc<AtomicU64>,
 }
 

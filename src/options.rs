@@ -151,11 +151,13 @@ pub(crate) fn check_max_lifetime(max_lifetime: Duration) -> Result<Duration> {
 }
 
 impl Sliding {
-    /// The deadline to which a read at `now` renews the TTL, if it is worth a write.
+    /// The deadline to which a read at `now` renews the TTL, if it is worth a write. None where the
+    /// time is over: the entry was seen alive, but nothing brings it back.
     pub(crate) fn renewal(self, now: Nanos, present: Nanos) -> Option<Nanos> {
         let renewed = now.saturating_add(self.ttl).min(self.last);
         let gone = now.saturating_sub(present.saturating_sub(self.ttl));
-        (renewed > present && gone >= self.ttl / 8).then_some(renewed)
+        let alive = now < present;
+        (alive && renewed > present && gone >= self.ttl / 8).then_some(renewed)
     }
 }
 
@@ -193,6 +195,8 @@ mod tests {
         assert_eq!(sliding.renewal(second / 2, second), Some(second / 2 + second));
         assert_eq!(sliding.renewal(second * 3 / 2, second * 3 / 2 + 1), Some(second * 2));
         assert_eq!(sliding.renewal(second * 2 - 1, second * 2), None);
+        assert_eq!(sliding.renewal(second - 1, second), Some(second * 2 - 1));
+        assert_eq!(sliding.renewal(second, second), None, "over");
     }
 
     #[test]

@@ -110,9 +110,14 @@ impl<V: Value, S> Core<V, S> {
         let guard = pin();
         loop {
             let Sight::Present(slot, old) = self.look(target, &guard) else { return Ok(false) };
+            let now = self.now();
+            if old.is_expired(|| now) {
+                // Its time has come since it was seen. The next look takes it out.
+                continue;
+            }
             let sliding = old.sliding().map(|sliding| Sliding { ttl, ..sliding });
             let last = sliding.map_or(NEVER, |sliding| sliding.last);
-            let deadline = deadline(self.now(), Duration::from_nanos(ttl)).min(last);
+            let deadline = deadline(now, Duration::from_nanos(ttl)).min(last);
             if self.redate(target, &slot, old, deadline, sliding, &guard)? {
                 return Ok(true);
             }
