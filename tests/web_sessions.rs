@@ -11,7 +11,6 @@ use scopecache::{Cache, WebSessions};
 use tower::ServiceExt;
 use tower_sessions::{Session, SessionManagerLayer};
 
-#[expect(dead_code, reason = "the measurement is the example's")]
 #[path = "../examples/web_sessions/app.rs"]
 mod app;
 #[path = "../examples/web_sessions/page.rs"]
