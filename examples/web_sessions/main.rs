@@ -31,10 +31,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut port, mut measured) = (0, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--port" => port = arguments.next().ok_or("--port needs a number")?.parse()?,
+            "--port" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                port = number.ok_or("--port needs a number from 0 (any free port) to 65535")?;
+            }
             "--measure" => measured = true,
             other => {
-                return Err(format!("unknown argument {other}; see the head of the file").into());
+                return Err(format!("unknown argument {other}; known: --port N, --measure").into());
             }
         }
     }
