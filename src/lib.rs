@@ -20,6 +20,7 @@ mod options;
 mod policy;
 mod reclaim;
 mod storage;
+mod stripe;
 mod sync;
 mod table;
 mod tagged;

@@ -228,8 +228,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
-    /// Into how many shards counters, eviction queues, timing wheels and retired memory are
-    /// split, rounded up to a power of two.
+    /// Into how many shards counters, eviction queues and timing wheels are split, and retired memory into
+    /// as many stripes, rounded up to a power of two.
     ///
     /// Four for each core by default, but no more than leaves 128 expected entries to each.
     pub fn shards(mut self, shards: usize) -> Self {

@@ -22,6 +22,7 @@ use crate::memory::prefetch;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::policy::{Eviction, Policy};
 use crate::reclaim::{Guard, Retired, Stash};
+use crate::stripe;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::{AtomicU32, AtomicU64, AtomicUsize};
@@ -35,7 +36,7 @@ pub(crate) type Weigher<V> =
 pub(crate) struct Core<V: Value, S> {
     pub(crate) table: Table<V, Node>,
     pub(crate) directory: Directory,
-    pub(crate) shards: Box<[CachePadded<Shard<V>>]>,
+    pub(crate) shards: Box<[CachePadded<Shard>]>,
     pub(crate) budget: Budget,
     /// The bound on the number of entries, where there is one.
     pub(crate) entries_budget: Option<Budget>,
@@ -50,6 +51,8 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) maintenance: Maintenance,
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
+    /// What was taken out, by the thread that did it.
+    pub(super) stashes: Box<[CachePadded<Stash<Entry<V, Node>>>]>,
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
@@ -74,8 +77,7 @@ pub(crate) struct Settings<V: Value> {
 }
 
 /// A share of the table with what would be contended if it were one for all.
-pub(crate) struct Shard<V: Value> {
-    pub(super) stash: Stash<Entry<V, Node>>,
+pub(crate) struct Shard {
     /// Entries in slots.
     pub(super) entries: AtomicU64,
     pub(super) events: Events,
@@ -112,7 +114,7 @@ pub(crate) enum Sight<'g, V: Value> {
     Loading(Slot<'g, V, Node>, Seen<'g, V, Node>),
 }
 
-impl<V: Value> Shard<V> {
+impl Shard {
     pub(super) fn has_entries(&self) -> bool {
         // Relaxed: a statistic.
         self.entries.load(Ordering::Relaxed) > 0
@@ -176,7 +178,6 @@ impl<V: Value, S> Core<V, S> {
         let shard = || {
             let policy = settings.eviction.map(|kind| Policy::new(kind, total, shards as u64));
             Shard {
-                stash: Stash::new(batch_bytes),
                 entries: AtomicU64::new(0),
                 events: Events::new(settings.events),
                 armed: AtomicU64::new(0),
@@ -187,6 +188,7 @@ impl<V: Value, S> Core<V, S> {
         Self {
             shard_shift: (table.buckets() / shards).trailing_zeros(),
             shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
+            stashes: (0..shards).map(|_| CachePadded::new(Stash::new(batch_bytes))).collect(),
             table,
             directory: Directory::new(shortcuts),
             entries_budget: settings.max_entries.map(|max| Budget::new(max, shards)),
@@ -372,7 +374,7 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn took_out(&self, hash: u64, entry: Seen<'_, V, Node>) {
         let (node, bytes) = (entry.owner(), entry.bytes());
         node.book(None, Some(bytes));
-        self.retire(hash, entry, bytes);
+        self.retire(entry, bytes);
         self.account(hash).release(bytes);
         if let Some(entries) = &self.entries_budget {
             entries.account(self.shard(hash)).release(1);
@@ -392,22 +394,27 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
-    pub(crate) fn retire(&self, hash: u64, entry: Seen<'_, V, Node>, bytes: u64) {
+    pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64) {
         if cfg!(not(bug = "no_cancel")) {
             entry.cancel_flight();
         }
         #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
         // SAFETY: the caller has taken it out of its slot, the only place where others find it.
         unsafe {
-            let stash = &self.shards[self.shard(hash)].stash;
-            stash.push(entry.as_ptr(), bytes, &self.retired, entry.guard());
+            self.stash().push(entry.as_ptr(), bytes, &self.retired, entry.guard());
         }
         #[cfg(any(scopecache_loom, scopecache_shuttle))]
         // SAFETY: as above.
         unsafe {
-            let _ = (hash, bytes);
+            let _ = bytes;
             Stash::retire_alone(entry.as_ptr(), entry.guard());
         }
+    }
+
+    /// Where the calling thread leaves what it takes out, and finds memory for what it makes: what
+    /// goes round there stays in the cache of one core.
+    pub(super) fn stash(&self) -> &Stash<Entry<V, Node>> {
+        &self.stashes[stripe::of_thread(self.stashes.len())]
     }
 
     pub(crate) fn count_entries(&self, hash: u64, change: i64) {
@@ -437,7 +444,7 @@ impl<V: Value, S> Core<V, S> {
     /// Entries in slots, those included that expired or died and were not yet taken out.
     pub(crate) fn entries(&self) -> u64 {
         // Relaxed: a statistic, orders nothing.
-        let sum = |sum: u64, shard: &CachePadded<Shard<V>>| {
+        let sum = |sum: u64, shard: &CachePadded<Shard>| {
             sum.wrapping_add(shard.entries.load(Ordering::Relaxed))
         };
         self.shards.iter().fold(0, sum)
@@ -446,7 +453,7 @@ impl<V: Value, S> Core<V, S> {
     /// Bytes that were taken out and are not yet freed.
     pub(crate) fn retired_bytes(&self) -> u64 {
         // In this order: what moves from a stash meanwhile counts twice rather than never.
-        let stashed: u64 = self.shards.iter().map(|shard| shard.stash.bytes()).sum();
+        let stashed: u64 = self.stashes.iter().map(|stash| stash.bytes()).sum();
         stashed + self.retired.bytes()
     }
 

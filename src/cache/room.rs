@@ -25,19 +25,19 @@ impl<V: Value, S> Core<V, S> {
     /// without a guard.
     pub(crate) fn flush(&self) {
         self.hand_over();
-        self.shards.iter().for_each(|shard| shard.stash.free_spare(&self.retired));
+        self.stashes.iter().for_each(|stash| stash.free_spare(&self.retired));
     }
 
     /// As [`flush`](Self::flush), but leaves to writers what they keep for themselves.
     pub(crate) fn flush_idle(&self) {
         self.hand_over();
-        self.shards.iter().for_each(|shard| shard.stash.free_idle_spare(&self.retired));
+        self.stashes.iter().for_each(|stash| stash.free_idle_spare(&self.retired));
     }
 
     fn hand_over(&self) {
         let guard = pin();
-        for shard in &self.shards {
-            shard.stash.hand_over(&self.retired, &guard);
+        for stash in &self.stashes {
+            stash.hand_over(&self.retired, &guard);
         }
         guard.flush();
         self.retired.free_ready();

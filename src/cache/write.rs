@@ -219,7 +219,7 @@ impl<V: Value, S> Core<V, S> {
             ));
         }
         let draft = Draft::with_value(&header, input, extent, |layout| {
-            self.shards[self.shard(target.hash)].stash.take_block(layout, &self.retired)
+            self.stash().take_block(layout, &self.retired)
         });
         let writer = Writer::new(self, target, header, bytes, guard).with_keep_ttl(times.keep_ttl);
         Ok((writer, draft))

@@ -192,7 +192,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     fn replaced(&mut self, entry: Seen<'_, V, Node>, old: Seen<'_, V, Node>, went: u64) {
         let came = self.bytes;
         entry.owner().book(Some(came), Some(went));
-        self.core.retire(self.target.hash, old, went);
+        self.core.retire(old, went);
         if came >= went {
             self.hold.spend(came - went);
         } else {

@@ -8,8 +8,8 @@
 //!
 //! Small and rare things (nodes, chunks of handles) are deferred one by one. Entries go through
 //! a [`Stash`]: crossbeam-epoch keeps what a thread defers in a bag private to that thread, and
-//! a thread that retires much and then idles would keep it for ever. A stash is shared, counts
-//! its bytes, and any thread can empty it.
+//! a thread that retires much and then idles would keep it for ever. A stash counts its bytes,
+//! and any thread can empty it.
 //!
 //! Under loom and shuttle a stand-in takes the place of the epochs. It frees nothing before the
 //! end of an execution and asserts, at every access, that what is read was not yet retired when

@@ -61,7 +61,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
     }
 
-    fn share(&self) -> &'g Shard<V> {
+    fn share(&self) -> &'g Shard {
         &self.core.shards[self.shard]
     }
 
