@@ -4,6 +4,8 @@
 //! the machine is suspended: a session of one hour is over an hour later, whatever the machine
 //! did meanwhile. On Linux and Android that clock is `CLOCK_BOOTTIME`; elsewhere it is
 //! [`Instant`](std::time::Instant), which on some systems stands still in suspend.
+//!
+//! What has no deadline needs no such clock. When it was written is told by a coarser one.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -93,6 +95,20 @@ impl Clock {
         }
     }
 
+    /// The time of a write without a deadline, to be shown and never compared with [`now`](Self::now):
+    /// on Linux from a clock that takes a quarter of the time to read, follows the machine's date and
+    /// moves in steps of up to 10 ms.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Nanos {
+        match &self.source {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Source::System(_) => {
+                gettime(libc::CLOCK_REALTIME_COARSE).saturating_sub(self.wall_origin)
+            }
+            _ => self.now(),
+        }
+    }
+
     /// Wall-clock time at nanosecond 0 of this clock, as nanoseconds since the Unix epoch.
     pub(crate) fn wall_origin(&self) -> u64 {
         self.wall_origin
@@ -133,22 +149,23 @@ struct Monotonic {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Monotonic {
     fn start() -> Self {
-        Self { origin: Self::boot_time() }
+        Self { origin: gettime(libc::CLOCK_BOOTTIME) }
     }
 
     #[inline]
     fn elapsed(&self) -> Nanos {
-        Self::boot_time().saturating_sub(self.origin)
+        gettime(libc::CLOCK_BOOTTIME).saturating_sub(self.origin)
     }
+}
 
-    #[inline]
-    fn boot_time() -> Nanos {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid, writable timespec for the length of the call.
-        let status = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
-        debug_assert_eq!(status, 0, "CLOCK_BOOTTIME exists since Linux 2.6.39");
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-    }
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+fn gettime(clock: libc::clockid_t) -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the length of the call.
+    let status = unsafe { libc::clock_gettime(clock, &mut time) };
+    debug_assert_eq!(status, 0, "both clocks exist since Linux 2.6.39");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -188,6 +205,20 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn a_stamp_is_the_time_of_day_to_within_its_steps() {
+        let step = nanos(Duration::from_millis(10));
+        let clock = Clock::system();
+        for _ in 0..1000 {
+            let before = wall_now();
+            let shown = clock.wall_origin() + clock.stamp();
+            assert!(shown + step >= before && shown <= wall_now(), "{shown}, not {before}");
+        }
+        let mock = MockClock::new();
+        mock.advance(Duration::from_secs(3));
+        assert_eq!(nanos(mock.now()), Clock::mock(mock).stamp());
     }
 
     #[test]

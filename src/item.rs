@@ -135,6 +135,9 @@ impl<V: Value> Item<V> {
     }
 
     /// When the value was written, in wall-clock time.
+    ///
+    /// Of an entry without a TTL it may be up to 10 ms early, where the system has a clock that is
+    /// cheap and coarse (Linux, Android).
     pub fn created_at(&self) -> SystemTime {
         self.stamp.created_at()
     }

@@ -120,7 +120,7 @@ impl<V: Value, S> Core<V, S> {
         let flight = Arc::new(Flight::new());
         let header = Header {
             key: target.key,
-            created: self.now(),
+            created: self.clock.stamp(),
             deadline: NEVER,
             sliding: None,
             version: Version::next(),

@@ -91,7 +91,7 @@ impl<'g, V: Value> EntryRef<'g, V> {
         self.entry.version()
     }
 
-    /// When the value was written, in wall-clock time.
+    /// When the value was written, in wall-clock time; see [`Item::created_at`].
     pub fn created_at(&self) -> SystemTime {
         self.entry.stamp(self.wall_origin).created_at()
     }

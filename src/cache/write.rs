@@ -84,7 +84,7 @@ impl<V: Value, S> Core<V, S> {
                 let extent = self.extent(&input)?;
                 let times = Times {
                     version: Version::next(),
-                    created: self.now(),
+                    created: self.clock.stamp(),
                     deadline: old.deadline(),
                     sliding: old.sliding(),
                     keep_ttl: false,
@@ -184,8 +184,14 @@ impl<V: Value, S> Core<V, S> {
                 || mix(target.hash, version),
             )
         })?;
-        let created = self.now();
-        let (deadline, sliding) = span.map_or((NEVER, None), |span| span.end(created));
+        let (created, deadline, sliding) = match span {
+            Some(span) => {
+                let now = self.now();
+                let (deadline, sliding) = span.end(now);
+                (now, deadline, sliding)
+            }
+            None => (self.clock.stamp(), NEVER, None),
+        };
         Ok(Times { version, created, deadline, sliding, keep_ttl: options.keeps_ttl() })
     }
 

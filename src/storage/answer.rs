@@ -13,7 +13,7 @@ use crate::storage::Expiry;
 pub struct StorageItem {
     /// The value.
     pub data: Bytes,
-    /// When it was written, in wall-clock time.
+    /// When it was written, in wall-clock time; some storages tell it to within 10 ms.
     pub created_at: SystemTime,
     /// From when on it is no longer returned, in wall-clock time; `None` without a TTL.
     pub expires_at: Option<SystemTime>,
