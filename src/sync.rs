@@ -10,10 +10,13 @@ mod imp {
     pub(crate) use std::sync::{Condvar, Mutex as RawMutex, MutexGuard, atomic};
     pub(crate) use std::thread::yield_now;
     pub(crate) use std::thread_local;
+
+    pub(crate) use super::PlainCell as UnsafeCell;
 }
 
 #[cfg(scopecache_loom)]
 mod imp {
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::{Condvar, Mutex as RawMutex, MutexGuard, atomic};
     pub(crate) use loom::thread::{ThreadId, current, yield_now};
     pub(crate) use loom::thread_local;
@@ -24,6 +27,8 @@ mod imp {
     pub(crate) use shuttle::sync::{Condvar, Mutex as RawMutex, MutexGuard, atomic};
     pub(crate) use shuttle::thread::{ThreadId, current, yield_now};
     pub(crate) use shuttle::thread_local;
+
+    pub(crate) use super::PlainCell as UnsafeCell;
 }
 
 pub(crate) use self::imp::{Condvar, MutexGuard, atomic, thread_local, yield_now};
@@ -149,6 +154,64 @@ impl<T> Mutex<T> {
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+/// A value that one thread at a time may use and nobody waits for. Uncontended it costs one
+/// read-modify-write, half of what a mutex does.
+pub(crate) struct TryLock<T> {
+    busy: atomic::AtomicBool,
+    value: imp::UnsafeCell<T>,
+}
+
+// SAFETY: `busy` lets one thread at a time at the value.
+unsafe impl<T: Send> Sync for TryLock<T> {}
+
+impl<T> TryLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { busy: atomic::AtomicBool::new(false), value: imp::UnsafeCell::new(value) }
+    }
+
+    /// What `f` makes of the value; `None` while somebody else is at it, `f` itself included.
+    #[inline]
+    pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        struct Unlock<'a>(&'a atomic::AtomicBool);
+
+        impl Drop for Unlock<'_> {
+            fn drop(&mut self) {
+                let order = if cfg!(bug = "relaxed_unlock") {
+                    atomic::Ordering::Relaxed
+                } else {
+                    atomic::Ordering::Release
+                };
+                // Release: pairs with the Acquire in `try_with`: who comes next sees what we did.
+                self.0.store(false, order);
+            }
+        }
+
+        // Acquire: pairs with the Release in `drop`. Relaxed failure: nothing is read then.
+        self.busy
+            .compare_exchange(false, true, atomic::Ordering::Acquire, atomic::Ordering::Relaxed)
+            .ok()?;
+        let _unlock = Unlock(&self.busy);
+        // SAFETY: it was free and is ours, so nobody else is at it until `_unlock` goes.
+        Some(self.value.with_mut(|value| f(unsafe { &mut *value })))
+    }
+}
+
+/// A cell with the interface of loom's, which fails an execution in which two threads are at it.
+#[cfg(not(scopecache_loom))]
+pub(crate) struct PlainCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(scopecache_loom))]
+impl<T> PlainCell<T> {
+    fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
     }
 }
 

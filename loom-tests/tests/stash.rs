@@ -111,7 +111,7 @@ fn retire_racing_retire_and_make_ready_loses_nothing() {
     race(
         "retire_racing_retire_and_make_ready_loses_nothing",
         3,
-        3500,
+        1200,
         two,
         &[retire_and_make_ready, retire, free_ready],
     );
@@ -135,7 +135,7 @@ fn make_ready_racing_make_ready_moves_bytes_once() {
     race(
         "make_ready_racing_make_ready_moves_bytes_once",
         4,
-        9000,
+        1000,
         two,
         &[retire_and_make_ready, retire_and_make_ready],
     );
@@ -159,7 +159,7 @@ fn take_racing_reuse_and_hand_over_frees_each_once() {
     race(
         "take_racing_reuse_and_hand_over_frees_each_once",
         3,
-        1000,
+        700,
         two_to_spare,
         &[take, reuse, hand_over],
     );

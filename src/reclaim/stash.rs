@@ -1,7 +1,8 @@
 //! A shared pile of retired objects, handed to the epochs in batches.
 //!
 //! ```text
-//!  push  ──►  head ─► object ─► object ─► ..        (a stack; linked through the objects)
+//!  push  ──►  head ─► object ─► object ─► ..        (a stack; linked through the objects; the
+//!                       │                            head's high bits tell what it holds)
 //!                       │ past `batch_bytes`, or when anybody asks
 //!                       ▼
 //!             one deferred closure puts the whole list among what is ready
@@ -23,10 +24,13 @@
 //!
 //! # Bytes
 //!
-//! An object is counted by its stash before it is pushed, and by [`Retired`] from its handing over
-//! until it is freed. In between the figure is added there first and taken away here then, so
-//! whoever reads first here and then there ([`Stash::bytes`]) never misses what is held. For a
-//! moment it may count twice.
+//! An object is counted by the word that leads to it, pushed together with it, and by [`Retired`]
+//! from its handing over until it is freed. In between the figure is added there first and taken
+//! away here then, so whoever reads first here and then there ([`Stash::bytes`]) never misses what
+//! is held. For a moment it may count twice.
+//!
+//! Sixteen bits hold up to 1 MiB in [units](UNIT). What is larger than a batch goes to the epochs
+//! alone, at once.
 
 mod retired;
 mod spare;
@@ -45,8 +49,9 @@ pub(crate) use self::retired::Retired;
 use self::retired::{Batch, Doomed};
 use self::spare::Spare;
 use crate::reclaim::Guard;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::TryLock;
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::tagged;
 
 /// An object that can lie in a [`Stash`].
 ///
@@ -57,6 +62,10 @@ use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 pub(crate) unsafe trait Retire: Sized {
     fn link(&self) -> &AtomicPtr<Self>;
     fn bytes(&self) -> u64;
+    /// What it counts for here.
+    fn counted_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(UNIT)
+    }
     /// Drops what the object holds; answers its memory, which is the caller's from now on, and
     /// the layout that it was allocated with.
     ///
@@ -74,13 +83,15 @@ pub(crate) unsafe trait Retire: Sized {
     }
 }
 
+/// Bytes are counted in these, rounded up: what allocators round to as well.
+const UNIT: u64 = 16;
+
 pub(crate) struct Stash<T: Retire> {
+    /// The object on top, and above it the units of all that lie here.
     head: AtomicPtr<T>,
-    /// Bytes on the stack, and of what is just being pushed.
-    bytes: AtomicU64,
     batch_bytes: u64,
     /// `None`: nothing is kept for writers.
-    spare: Option<Mutex<Spare<T>>>,
+    spare: Option<TryLock<Spare<T>>>,
 }
 
 impl<T: Retire> Stash<T> {
@@ -90,15 +101,14 @@ impl<T: Retire> Stash<T> {
         // shall see whatever is read after its end, of which it hears from the allocator alone.
         let keeps_none =
             cfg!(any(scopecache_loom, scopecache_shuttle, scopecache_keeps_no_memory, fuzzing));
-        let spare = (!keeps_none).then(|| Mutex::new(Spare::new()));
-        let (head, bytes) = (AtomicPtr::new(ptr::null_mut()), AtomicU64::new(0));
-        Self { head, bytes, batch_bytes, spare }
+        let spare = (!keeps_none).then(|| TryLock::new(Spare::new()));
+        Self { head: AtomicPtr::new(ptr::null_mut()), batch_bytes, spare }
     }
 
     /// Bytes that lie here, not yet handed over; see the head of this file.
     pub(crate) fn bytes(&self) -> u64 {
-        // Acquire: pairs with the Release in `move_bytes`.
-        self.bytes.load(Ordering::Acquire)
+        // Acquire: pairs with the Release in `take_all`.
+        bytes_of(self.head.load(Ordering::Acquire))
     }
 
     /// Retires `object`, which has so many bytes.
@@ -117,24 +127,38 @@ impl<T: Retire> Stash<T> {
     ) {
         // SAFETY: retired by the caller alone, and not freed before it is handed over.
         let link = unsafe { (*object).link() };
-        // Relaxed: counted before it is linked in, and so before whoever takes it off the stack
-        // moves the figure.
-        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let units = bytes.div_ceil(UNIT);
+        if bytes > self.batch_bytes {
+            // Relaxed: goes with the batch.
+            link.store(ptr::null_mut(), Ordering::Relaxed);
+            retired.count(units * UNIT);
+            self.defer(Batch::new(object, units * UNIT), retired, guard);
+            return self.hand_over(retired, guard);
+        }
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.head.load(Ordering::Relaxed);
         let success =
             if cfg!(bug = "relaxed_retire") { Ordering::Relaxed } else { Ordering::Release };
-        loop {
+        let total = loop {
+            let total = u64::from(tagged::tag(head)) + units;
+            let Ok(tag) = u16::try_from(total) else {
+                // Many threads at once are about to hand over; no word holds what they have pushed.
+                self.hand_over(retired, guard);
+                // Relaxed: as above.
+                head = self.head.load(Ordering::Relaxed);
+                continue;
+            };
             // Relaxed: published by the Release below.
-            link.store(head, Ordering::Relaxed);
+            link.store(tagged::pointer(head), Ordering::Relaxed);
+            let word = tagged::pack(object, tag);
             // Release: publishes the link, and that the object was unlinked; pairs with the
-            // Acquire swap in `take_all`. Relaxed failure: nothing is read through `now`.
-            match self.head.compare_exchange(head, object, success, Ordering::Relaxed) {
-                Ok(_) => break,
+            // Acquire in `take_all`. Relaxed failure: nothing is read through `now`.
+            match self.head.compare_exchange(head, word, success, Ordering::Relaxed) {
+                Ok(_) => break total,
                 Err(now) => head = now,
             }
-        }
-        if total > self.batch_bytes {
+        };
+        if total * UNIT > self.batch_bytes {
             self.hand_over(retired, guard);
         }
     }
@@ -167,7 +191,12 @@ impl<T: Retire> Stash<T> {
     /// keeps a batch of it where there is none to spare.
     pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
         retired.take_ready(|batch| self.adopt(batch));
-        let Some(batch) = self.take_all(retired) else { return };
+        if let Some(batch) = self.take_all(retired) {
+            self.defer(batch, retired, guard);
+        }
+    }
+
+    fn defer(&self, batch: Box<Batch<T>>, retired: &Arc<Retired<T>>, guard: &Guard) {
         let list = batch.list();
         let retired = Arc::clone(retired);
         // SAFETY: every object was unlinked before it was pushed, hence before this moment, and
@@ -176,43 +205,52 @@ impl<T: Retire> Stash<T> {
         guard.flush();
     }
 
-    /// Takes everything off the stack.
+    /// Takes everything off the stack, and moves its figure to what is retired.
     fn take_all(&self, retired: &Retired<T>) -> Option<Box<Batch<T>>> {
-        // Acquire: pairs with the Release in `push`.
-        let list = self.head.swap(ptr::null_mut(), Ordering::Acquire);
-        (!list.is_null()).then(|| Batch::new(list, self.move_bytes(retired)))
-    }
-
-    /// Moves the figure of what lay here to what is retired; answers it. It has the bytes of all
-    /// that was taken off the stack before, unless another one moved them, and perhaps of what is
-    /// just being pushed.
-    fn move_bytes(&self, retired: &Retired<T>) -> u64 {
-        let success =
-            if cfg!(bug = "relaxed_move") { Ordering::Relaxed } else { Ordering::Release };
-        loop {
-            // Acquire: what another one moved is counted there before we, or those who free the
-            // batch, subtract anything from it.
-            let bytes = self.bytes.load(Ordering::Acquire);
-            retired.count(bytes);
-            if cfg!(bug = "move_by_store") {
-                // Relaxed: a planted bug.
-                self.bytes.store(0, Ordering::Relaxed);
-                return bytes;
+        // AcqRel: acquires what was pushed with the Release in `push`, and the figures that another
+        // one counted before it took what lay here; who no longer sees bytes here, by the Acquire
+        // in `bytes`, sees them there.
+        let success = if cfg!(bug = "relaxed_move") { Ordering::Acquire } else { Ordering::AcqRel };
+        // Relaxed: the compare-exchange verifies it.
+        let mut head = self.head.load(Ordering::Relaxed);
+        while !head.is_null() {
+            let bytes = bytes_of(head);
+            // Before they are no longer here. Whatever was pushed and taken in between: a word that
+            // is the same leads to the same object with as much below it.
+            let early = cfg!(not(bug = "count_after_taking"));
+            if early {
+                retired.count(bytes);
             }
-            // Release: pairs with the Acquire above and in `bytes`: who no longer sees them here
-            // sees them there. Relaxed failure: loaded again.
-            if self.bytes.compare_exchange(bytes, 0, success, Ordering::Relaxed).is_ok() {
-                return bytes;
+            let taken = self.head.compare_exchange(
+                head,
+                ptr::null_mut(),
+                success,
+                Ordering::Relaxed, // Relaxed: nothing is read through it.
+            );
+            match taken {
+                Ok(_) => {
+                    if !early {
+                        retired.count(bytes);
+                    }
+                    return Some(Batch::new(tagged::pointer(head), bytes));
+                }
+                Err(now) => {
+                    if early {
+                        retired.uncount(bytes);
+                    }
+                    head = now;
+                }
             }
-            retired.uncount(bytes);
         }
+        None
     }
 
     /// Takes a batch over as the spare list, if there is none and it is of the usual size: large
     /// objects are not worth being kept.
     fn adopt(&self, batch: &Batch<T>) -> bool {
         let Some(spare) = &self.spare else { return false };
-        batch.bytes() <= 2 * self.batch_bytes && spare.lock().adopt(batch.list())
+        batch.bytes() <= 2 * self.batch_bytes
+            && spare.try_with(|spare| spare.adopt(batch.list())) == Some(true)
     }
 
     /// Memory of this layout for an object that is to be made, from what is to be freed.
@@ -223,7 +261,7 @@ impl<T: Retire> Stash<T> {
         const TRIES: usize = 2;
         for _ in 0..TRIES {
             // Somebody else takes one just now: the allocator has others.
-            let object = self.spare.as_ref()?.try_lock()?.pop(retired)?;
+            let object = self.spare.as_ref()?.try_with(|spare| spare.pop(retired))??;
             // Without the lock: dropping a value may call user code.
             // SAFETY: it was on the spare list, whose objects nobody else reaches.
             let (block, found) = unsafe { T::clear(object.as_ptr()) };
@@ -238,36 +276,46 @@ impl<T: Retire> Stash<T> {
 
     /// Frees the spare list, if nobody has used it since the last call.
     pub(crate) fn free_idle_spare(&self, retired: &Retired<T>) {
-        if self.spare.as_ref().is_some_and(|spare| spare.lock().is_idle()) {
+        if self.with_spare(Spare::is_idle) == Some(true) {
             self.free_spare(retired);
         }
     }
 
-    /// Frees the spare list.
+    /// Frees the spare list, unless somebody is at it just now.
     pub(crate) fn free_spare(&self, retired: &Retired<T>) {
-        let Some(spare) = &self.spare else { return };
         let list = if cfg!(bug = "free_spare_in_place") {
-            let list = spare.lock().list();
-            spare.lock().take(retired);
+            let list = self.with_spare(|spare| spare.list());
+            self.with_spare(|spare| spare.take(retired));
             list
         } else {
-            spare.lock().take(retired)
+            self.with_spare(|spare| spare.take(retired))
         };
         // Without the lock: dropping a value may call user code.
         // SAFETY: off the spare list, whose objects nobody else reaches.
-        drop(unsafe { Doomed::new(list, Some(retired)) });
+        drop(list.map(|list| unsafe { Doomed::new(list, Some(retired)) }));
     }
+
+    fn with_spare<R>(&self, f: impl FnOnce(&mut Spare<T>) -> R) -> Option<R> {
+        self.spare.as_ref()?.try_with(f)
+    }
+}
+
+/// The bytes of what a word of `head` leads to.
+fn bytes_of<T>(head: *mut T) -> u64 {
+    u64::from(tagged::tag(head)) * UNIT
 }
 
 impl<T: Retire> Drop for Stash<T> {
     fn drop(&mut self) {
-        // SAFETY: `&mut self`: the structure that the objects were unlinked from is going too,
-        // and with it every reader.
+        // `&mut self`: the structure that the objects were unlinked from is going too, and with it
+        // every reader.
         // Relaxed: exclusive access.
-        drop(unsafe { Doomed::new(self.head.load(Ordering::Relaxed), None) });
-        if let Some(spare) = &self.spare {
+        let list = tagged::pointer(self.head.load(Ordering::Relaxed));
+        // SAFETY: nobody reaches it any more, as said above.
+        drop(unsafe { Doomed::new(list, None) });
+        if let Some(list) = self.with_spare(|spare| spare.list()) {
             // SAFETY: nobody reaches what is on the spare list.
-            drop(unsafe { Doomed::new(spare.lock().list(), None) });
+            drop(unsafe { Doomed::new(list, None) });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize as Count;
 use super::{Retire, Retired, Stash};
 use crate::reclaim::pin;
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::sync::{Mutex, Tracked};
+use crate::sync::{Tracked, TryLock};
 
 /// An object of any size.
 #[repr(C)]
@@ -53,7 +53,7 @@ impl Pile {
     pub fn new(batch_bytes: u64) -> Self {
         let mut stash = Stash::new(batch_bytes);
         // Also where the engine keeps none.
-        stash.spare = Some(Mutex::new(super::Spare::new()));
+        stash.spare = Some(TryLock::new(super::Spare::new()));
         Self { stash, retired: Arc::new(Retired::new()), cleared: Arc::default() }
     }
 
@@ -119,7 +119,7 @@ impl Pile {
 
     /// Whether there is anything on the spare list.
     pub fn has_spare(&self) -> bool {
-        self.stash.spare.as_ref().is_some_and(|spare| !spare.lock().list().is_null())
+        self.stash.with_spare(|spare| !spare.list().is_null()) == Some(true)
     }
 
     /// Bytes of all that is retired and not yet freed.

@@ -161,7 +161,7 @@ impl<'r, T: Retire> Doomed<'r, T> {
         // read before it goes.
         while let Some(object) = unsafe { self.list.as_ref() } {
             let this = self.list;
-            self.freed += object.bytes();
+            self.freed += object.counted_bytes();
             // Relaxed: acquired with the head of the list.
             self.list = object.link().load(Ordering::Relaxed);
             // SAFETY: as above.

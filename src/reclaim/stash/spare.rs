@@ -52,7 +52,7 @@ impl<T: Retire> Spare<T> {
             prefetch(self.next.wrapping_byte_add(64 * line));
         }
         self.in_use = true;
-        self.owed += this.bytes();
+        self.owed += this.counted_bytes();
         if self.owed > MOST_OWED || self.next.is_null() {
             self.settle(retired);
         }
