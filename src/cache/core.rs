@@ -25,7 +25,7 @@ use crate::reclaim::{Guard, Retired, Stash};
 use crate::stripe;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use crate::sync::figures::{AtomicU32, AtomicU64, AtomicUsize};
+use crate::sync::figures::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use crate::table::{self, Entry, Owner, Seen, Slot, State, Table};
 use crate::value::Value;
 
@@ -53,6 +53,8 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
     /// What was taken out, by the thread that did it.
     pub(super) stashes: Box<[CachePadded<Stash<Entry<V, Node>>>]>,
+    /// The last wait for readers, so that what is retired could be freed, was in vain.
+    pub(super) readers_stall: AtomicBool,
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
@@ -201,6 +203,7 @@ impl<V: Value, S> Core<V, S> {
             maintenance: Maintenance::new(),
             #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
             driver: std::sync::OnceLock::new(),
+            readers_stall: AtomicBool::new(false),
             retired: Arc::new(Retired::new()),
         }
     }

@@ -47,6 +47,11 @@ pub(crate) fn pin() -> Guard {
     Guard { thread, id }
 }
 
+/// Whether the calling thread holds a guard.
+pub(crate) fn is_pinned() -> bool {
+    BOOKS.with_borrow(|books| books.live.contains_key(&current().id()))
+}
+
 impl Guard {
     /// Runs `free` at the end of the execution; accesses to `address`, unless it is null, are
     /// checked from now on.

@@ -28,6 +28,11 @@ pub(crate) fn pin() -> Guard {
     Guard(guard.unwrap_or_else(|_| COLLECTOR.register().pin()))
 }
 
+/// Whether the calling thread holds a guard.
+pub(crate) fn is_pinned() -> bool {
+    PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false)
+}
+
 impl Guard {
     /// Runs `free` once every guard that exists now is gone. The address is for the checks of
     /// models.

@@ -22,13 +22,13 @@ mod epoch;
 mod stash;
 
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
-pub(crate) use self::checked::pin;
-#[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::checked::{Guard, quiesce};
+#[cfg(any(scopecache_loom, scopecache_shuttle))]
+pub(crate) use self::checked::{is_pinned, pin};
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 pub use self::epoch::Guard;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-pub(crate) use self::epoch::pin;
+pub(crate) use self::epoch::{is_pinned, pin};
 #[cfg(scopecache_loom)]
 pub use self::stash::pile::{LEAST_BYTES, Pile};
 pub(crate) use self::stash::{Retire, Retired, Stash};
