@@ -172,9 +172,10 @@ impl<V: Value, S> Core<V, S> {
         hasher: S,
         settings: Settings<V>,
     ) -> Self {
-        // What lies in the stashes together stays below an eighth of what may be retired, and so
-        // does what writers keep to write into.
-        let batch_bytes = (settings.max_retired_bytes / (8 * shards as u64)).min(16 << 10);
+        // What lies in the stashes together stays below an eighth of what may be retired. Writers
+        // keep as much to write into, beside the batches that they are at.
+        let part = settings.max_retired_bytes / (8 * shards as u64);
+        let (batch_bytes, spare_bytes) = (part.min(16 << 10), part.min(128 << 10));
         let now = clock.now() / settings.tick;
         let total = settings.max_entries.unwrap_or(budget.max());
         let shard = || {
@@ -190,7 +191,9 @@ impl<V: Value, S> Core<V, S> {
         Self {
             shard_shift: (table.buckets() / shards).trailing_zeros(),
             shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
-            stashes: (0..shards).map(|_| CachePadded::new(Stash::new(batch_bytes))).collect(),
+            stashes: (0..shards)
+                .map(|_| CachePadded::new(Stash::new(batch_bytes, spare_bytes)))
+                .collect(),
             table,
             directory: Directory::new(shortcuts),
             entries_budget: settings.max_entries.map(|max| Budget::new(max, shards)),

@@ -8,8 +8,8 @@
 //!             one deferred closure puts the whole list among what is ready
 //!                       │ when somebody hands over, or maintains
 //!                       ▼
-//!             a spare list, where there is none ──► freed one by one by those who write,
-//!                       │ else                      who take the memory for what they write
+//!             spare lists, as far as they go ──► freed one by one by those who write,
+//!                       │ else                   who take the memory for what they write
 //!                       ▼
 //!                    freed
 //! ```
@@ -95,13 +95,14 @@ pub(crate) struct Stash<T: Retire> {
 }
 
 impl<T: Retire> Stash<T> {
-    /// A stash that hands itself over whenever it holds more than `batch_bytes`.
-    pub(crate) fn new(batch_bytes: u64) -> Self {
+    /// A stash that hands itself over whenever it holds more than `batch_bytes`, and keeps up to
+    /// `most_spare_bytes` for writers beside a batch that they are at.
+    pub(crate) fn new(batch_bytes: u64, most_spare_bytes: u64) -> Self {
         // In models of the engine the lock would be one more step to branch at. AddressSanitizer
         // shall see whatever is read after its end, of which it hears from the allocator alone.
         let keeps_none =
             cfg!(any(scopecache_loom, scopecache_shuttle, scopecache_keeps_no_memory, fuzzing));
-        let spare = (!keeps_none).then(|| TryLock::new(Spare::new()));
+        let spare = (!keeps_none).then(|| TryLock::new(Spare::new(most_spare_bytes)));
         Self { head: AtomicPtr::new(ptr::null_mut()), batch_bytes, spare }
     }
 
@@ -188,7 +189,7 @@ impl<T: Retire> Stash<T> {
     }
 
     /// Hands everything here to the epochs, and frees what was handed over long enough ago, or
-    /// keeps a batch of it where there is none to spare.
+    /// keeps it for writers.
     pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
         retired.take_ready(|batch| self.adopt(batch));
         if let Some(batch) = self.take_all(retired) {
@@ -245,12 +246,12 @@ impl<T: Retire> Stash<T> {
         None
     }
 
-    /// Takes a batch over as the spare list, if there is none and it is of the usual size: large
+    /// Takes a batch over for writers, if there is place for it and it is of the usual size: large
     /// objects are not worth being kept.
     fn adopt(&self, batch: &Batch<T>) -> bool {
         let Some(spare) = &self.spare else { return false };
         batch.bytes() <= 2 * self.batch_bytes
-            && spare.try_with(|spare| spare.adopt(batch.list())) == Some(true)
+            && spare.try_with(|spare| spare.adopt(batch.list(), batch.bytes())) == Some(true)
     }
 
     /// Memory of this layout for an object that is to be made, from what is to be freed.
@@ -283,16 +284,15 @@ impl<T: Retire> Stash<T> {
 
     /// Frees the spare list, unless somebody is at it just now.
     pub(crate) fn free_spare(&self, retired: &Retired<T>) {
-        let list = if cfg!(bug = "free_spare_in_place") {
-            let list = self.with_spare(|spare| spare.list());
-            self.with_spare(|spare| spare.take(retired));
-            list
-        } else {
-            self.with_spare(|spare| spare.take(retired))
-        };
+        let Some(lists) = self.with_spare(|spare| spare.take(retired)) else { return };
         // Without the lock: dropping a value may call user code.
-        // SAFETY: off the spare list, whose objects nobody else reaches.
-        drop(list.map(|list| unsafe { Doomed::new(list, Some(retired)) }));
+        for list in lists {
+            // SAFETY: off the spare list, whose objects nobody else reaches.
+            drop(unsafe { Doomed::new(list, Some(retired)) });
+        }
+        if cfg!(bug = "free_spare_in_place") {
+            self.with_spare(|spare| *spare = Spare::new(0));
+        }
     }
 
     fn with_spare<R>(&self, f: impl FnOnce(&mut Spare<T>) -> R) -> Option<R> {
@@ -313,7 +313,7 @@ impl<T: Retire> Drop for Stash<T> {
         let list = tagged::pointer(self.head.load(Ordering::Relaxed));
         // SAFETY: nobody reaches it any more, as said above.
         drop(unsafe { Doomed::new(list, None) });
-        if let Some(list) = self.with_spare(|spare| spare.list()) {
+        for list in self.with_spare(Spare::lists).into_iter().flatten() {
             // SAFETY: nobody reaches what is on the spare list.
             drop(unsafe { Doomed::new(list, None) });
         }

@@ -51,9 +51,9 @@ pub const LEAST_BYTES: usize = size_of::<Object>();
 impl Pile {
     /// An empty one that keeps memory for writers and hands over whenever it holds more.
     pub fn new(batch_bytes: u64) -> Self {
-        let mut stash = Stash::new(batch_bytes);
+        let mut stash = Stash::new(batch_bytes, batch_bytes);
         // Also where the engine keeps none.
-        stash.spare = Some(TryLock::new(super::Spare::new()));
+        stash.spare = Some(TryLock::new(super::Spare::new(batch_bytes)));
         Self { stash, retired: Arc::new(Retired::new()), cleared: Arc::default() }
     }
 
@@ -119,7 +119,7 @@ impl Pile {
 
     /// Whether there is anything on the spare list.
     pub fn has_spare(&self) -> bool {
-        self.stash.with_spare(|spare| !spare.list().is_null()) == Some(true)
+        self.stash.with_spare(|spare| !spare.is_empty()) == Some(true)
     }
 
     /// Bytes of all that is retired and not yet freed.
