@@ -153,6 +153,12 @@ impl<'a> Target<'a> {
         Ok(Self { place: Place::Scoped(namespace), key, hash, prefix_hash, cell: Some(cell) })
     }
 
+    /// The namespace's node, where a scope remembers it; it may be dead or closed.
+    #[inline]
+    pub(super) fn known_node<'g>(&self, guard: &'g Guard) -> Option<&'g Node> {
+        self.cell.and_then(|cell| cell.node(guard))
+    }
+
     #[inline]
     pub(crate) fn namespace(&self) -> Namespace<'a> {
         match self.place {

@@ -47,6 +47,10 @@ impl<V: Value, S> Core<V, S> {
         if hopeless {
             return Ok(None);
         }
+        if !matches!(sight, Sight::Present(..)) {
+            // They come while the entry is made.
+            target.known_node(&guard).inspect(|node| node.prefetch_counts());
+        }
         let (mut writer, draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
         if condition == Condition::Absent {
             writer = writer.with_intent(Intent::Insert);

@@ -133,6 +133,17 @@ impl Node {
         }
     }
 
+    /// Starts to fetch what an insertion will count in into the cache, here and in the user.
+    #[inline]
+    pub(crate) fn prefetch_counts(&self) {
+        prefetch(&self.word);
+        prefetch(&self.handles);
+        if let Some(user) = &self.user {
+            prefetch(&user.bytes);
+            user.sessions().inspect(|sessions| prefetch(&sessions.entries));
+        }
+    }
+
     /// Starts to fetch what `is_named` will read into the cache.
     #[inline]
     pub(crate) fn prefetch_name(&self) {
