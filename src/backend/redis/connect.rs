@@ -1,13 +1,19 @@
 //! How a client is made.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Value, cmd};
+use redis::aio::ConnectionManagerConfig;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{Client, IntoConnectionInfo, RedisResult, Value, pipe};
 
 use super::RedisStorage;
-use super::failure::failure;
+use super::call::Line;
+use super::failure::READ_ONLY;
 use crate::error::{Error, ErrorKind, Result};
+
+/// The oldest interface that will do: `ZADD GT`.
+const OLDEST: (u32, u32) = (6, 2);
 
 /// How a [`RedisStorage`] names its keys and how long it waits.
 ///
@@ -29,6 +35,15 @@ pub struct RedisOptions {
     pub(super) max_value_bytes: usize,
 }
 
+/// What a server says of itself.
+pub(super) struct Server {
+    /// Whether it ends single fields of a hash by itself.
+    pub(super) fields_expire: bool,
+    mode: String,
+    role: String,
+    version: String,
+}
+
 impl RedisOptions {
     /// The prefix `sc:`, 5 seconds for a call, values of 16 MiB.
     pub fn new() -> Self {
@@ -48,7 +63,7 @@ impl RedisOptions {
         self
     }
 
-    /// The greatest value, in bytes.
+    /// The greatest value, in bytes; a server takes 512 MiB at most, less the 40 of an item's header.
     pub fn max_value_bytes(mut self, max_value_bytes: usize) -> Self {
         self.max_value_bytes = max_value_bytes;
         self
@@ -66,34 +81,108 @@ impl RedisOptions {
         if self.timeout.is_zero() {
             return Err(Error::options("a timeout must be longer than zero"));
         }
-        // Its words may show the URL, and with it the password.
-        let client = Client::open(url).map_err(|_| {
+        let line = self.line(url).map_err(|_| {
+            // Its words may show the URL, and with it the password.
             Error::options("the URL must be redis://[user:password@]host[:port][/database]")
         })?;
+        // The first call makes the connection.
+        let mut questions = pipe();
+        questions.cmd("HELLO").cmd("COMMAND").arg("INFO").arg("HPEXPIREAT");
+        let (hello, known) = line.ask(line.end_of(None), &questions).await?;
+        let server = Server::new(&hello, &known);
+        server.check()?;
+        Ok(RedisStorage::new(line, self, &server))
+    }
+
+    fn line(&self, url: &str) -> RedisResult<Line> {
+        let alive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10));
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(alive);
+        // A peer that has vanished without a word is found out in a few timeouts, not in a quarter
+        // of an hour.
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let tcp = tcp.set_user_timeout(self.timeout.saturating_mul(2).max(Duration::from_secs(1)));
+        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(None)
             .set_number_of_retries(2)
             .set_max_delay(Duration::from_millis(500));
-        let timeout = self.timeout;
-        let connect = async {
-            let mut connection = ConnectionManager::new_with_config(client, config).await?;
-            let known: Value =
-                cmd("COMMAND").arg("INFO").arg("HPEXPIREAT").query_async(&mut connection).await?;
-            let fields_expire =
-                matches!(&known, Value::Array(all) if matches!(all[..], [Value::Array(_)]));
-            Ok((connection, fields_expire))
+        Line::new(client, config, self.timeout)
+    }
+}
+
+impl Server {
+    fn new(hello: &HashMap<String, Value>, known: &Value) -> Self {
+        let text = |name| match hello.get(name) {
+            Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            Some(Value::SimpleString(text)) => text.clone(),
+            _ => String::new(),
         };
-        match tokio::time::timeout(timeout, connect).await {
-            Ok(Ok((connection, expire))) => Ok(RedisStorage::new(connection, self, expire)),
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(Error::new(ErrorKind::Timeout)),
+        Self {
+            fields_expire: matches!(known, Value::Array(all) if matches!(all[..], [Value::Array(_)])),
+            mode: text("mode"),
+            role: text("role"),
+            version: text("version"),
         }
+    }
+
+    /// # Errors
+    ///
+    /// Where the storage would not keep what it promises on this server.
+    fn check(&self) -> Result<()> {
+        let refused = |kind, words| Err(Error::with_detail(kind, words));
+        let mut parts = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
+        let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if self.mode == "cluster" {
+            let words = "the server is a node of a cluster, which is not supported; use a single \
+                primary, with replicas if you like";
+            return refused(ErrorKind::Backend, words);
+        }
+        if self.mode == "sentinel" {
+            let words = "the server is a sentinel, which is not supported; use an address that \
+                follows the primary";
+            return refused(ErrorKind::Backend, words);
+        }
+        if version < OLDEST {
+            return refused(
+                ErrorKind::Backend,
+                "the server is too old; it must be Redis 6.2 or later",
+            );
+        }
+        if self.role != "master" {
+            return refused(ErrorKind::Unavailable, READ_ONLY);
+        }
+        Ok(())
     }
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(mode: &str, role: &str, version: &str) -> Server {
+        let text = |text: &str| Value::BulkString(text.into());
+        let hello = [("mode", mode), ("role", role), ("version", version)];
+        let hello = hello.map(|(name, value)| (name.to_owned(), text(value))).into();
+        Server::new(&hello, &Value::Array(vec![Value::Nil]))
+    }
+
+    #[test]
+    fn a_server_that_would_break_promises_is_refused() {
+        let kind = |server: Server| server.check().map_err(|error| error.kind());
+        assert_eq!(kind(server("standalone", "master", "6.2.0")), Ok(()));
+        assert_eq!(kind(server("standalone", "master", "10.0")), Ok(()));
+        assert_eq!(kind(server("standalone", "master", "6.0.16")), Err(ErrorKind::Backend));
+        assert_eq!(kind(server("cluster", "master", "7.0.0")), Err(ErrorKind::Backend));
+        assert_eq!(kind(server("sentinel", "sentinel", "7.0.0")), Err(ErrorKind::Backend));
+        assert_eq!(kind(server("standalone", "replica", "7.0.0")), Err(ErrorKind::Unavailable));
     }
 }

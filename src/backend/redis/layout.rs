@@ -12,7 +12,7 @@ use crate::storage::StorageItem;
 /// Version, creation, deadline, sliding TTL, end of the maximum lifetime: eight bytes each.
 const HEADER_BYTES: usize = 40;
 
-/// The keys of one namespace on the server; all of one user's lie in one slot.
+/// The keys of one namespace on the server; those of one user have one hash tag.
 #[derive(Debug)]
 pub(super) struct Names {
     /// What all keys of the user begin with.
@@ -45,6 +45,11 @@ impl Names {
         Self { user, session }
     }
 
+    /// Those of one of the user's sessions.
+    pub(super) fn of_session(&self, session: &str) -> Self {
+        Self { user: self.user.clone(), session: session.as_bytes().to_vec() }
+    }
+
     /// The incarnation of the user.
     pub(super) fn incarnation(&self) -> Vec<u8> {
         self.key(b"g")
@@ -53,11 +58,6 @@ impl Names {
     /// The ids of the sessions.
     pub(super) fn sessions(&self) -> Vec<u8> {
         self.key(b"x")
-    }
-
-    /// The ids of the sessions that wait to be unlinked.
-    pub(super) fn waiting(&self) -> Vec<u8> {
-        self.key(b"d")
     }
 
     /// The hash of the user's own keys.
@@ -80,6 +80,11 @@ impl Names {
         hash
     }
 
+    /// Of the global namespace: the lists of sessions of deleted incarnations.
+    pub(super) fn dead(&self) -> Vec<u8> {
+        self.key(b"w")
+    }
+
     fn key(&self, tag: &[u8]) -> Vec<u8> {
         [&self.user, tag].concat()
     }
@@ -90,7 +95,7 @@ impl Names {
 pub(super) struct Stored {
     pub(super) version: [u8; 8],
     created_us: u64,
-    deadline_us: u64,
+    pub(super) deadline_us: u64,
     sliding_us: u64,
     last_us: u64,
     data: Bytes,
@@ -136,10 +141,6 @@ impl Stored {
         now_us.saturating_sub(begun) >= self.sliding_us / 8
     }
 
-    pub(super) fn renewed(self, deadline_us: u64) -> Self {
-        Self { deadline_us, ..self }
-    }
-
     pub(super) fn into_item(self) -> StorageItem {
         let moment = |us| SystemTime::UNIX_EPOCH + Duration::from_micros(us);
         StorageItem {
@@ -169,6 +170,8 @@ mod tests {
             namespaces.extend(ids.map(|session| Namespace::Session { user, session }));
         }
         let mut seen = std::collections::HashMap::new();
+        // The lists that wait are named in the global namespace alone.
+        seen.insert(Names::new("p", Namespace::Global).dead(), Namespace::Global);
         for namespace in namespaces {
             let names = Names::new("p", namespace);
             assert_eq!(seen.insert(names.hash(), namespace), None, "{namespace:?}");

@@ -1,17 +1,37 @@
 //! The scripts: one for each call that changes something.
 //!
 //! Each runs on the server at one moment. What is named by a user, a session or a key comes as
-//! `KEYS` or `ARGV` and is never parsed, joined into a script or read as a pattern. Keys that are
-//! not in `KEYS` are hashes of the same user's sessions: the same prefix, the same slot.
+//! `KEYS` or `ARGV` and is never joined into a script or read as a pattern. Keys that are not in
+//! `KEYS` are named by their user's prefix and a suffix of known length.
 
 use redis::Script;
 
+/// How many sessions a step unlinks.
+///
+/// With hashes that are small enough to be freed on the spot a step takes well below a millisecond.
+const STEP: &str = "64";
+
+/// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
+const ABANDONED: &str = "10000";
+
 /// What all scripts share; see the module's diagram for the keys and the layout of an item.
+///
+/// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
+/// the sessions' hashes begin with.
+///
+/// The first command that changes anything is one that the server refuses when its memory is full,
+/// wherever there is something to store: it refuses none of those that follow.
 const SHARED: &str = r"
-local g, x, own, base = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local sid = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now / 1000)
 local LAST = 9007199254740991
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
 
 local function is_of(hash, incarnation)
   return incarnation and redis.call('HGET', hash, '') == incarnation
@@ -34,103 +54,168 @@ local function after(span)
   return math.min(now + span, LAST)
 end
 
--- A key that was just made has no end; one that lasts for ever stays so.
-local function last_until(key, is_new, deadline)
-  if deadline == 0 then
-    if not is_new then redis.call('PERSIST', key) end
-    return
+-- Lets a key live until then at least; where that changes its end, a second longer, so that not each
+-- write changes it again. Answers the new end, or nothing where the old one will do.
+local function extend(key, is_new, least)
+  if least == math.huge then
+    if is_new or redis.call('PERSIST', key) == 1 then return least end
+    return nil
   end
-  local ends = math.ceil(deadline / 1000)
-  local left = redis.call('PTTL', key)
-  if is_new or (left >= 0 and math.floor(now / 1000) + left < ends) then
-    redis.call('PEXPIREAT', key, string.format('%.0f', ends))
+  if not is_new then
+    local left = redis.call('PTTL', key)
+    if left < 0 or now_ms + left >= least then return nil end
   end
+  redis.call('PEXPIREAT', key, whole(least + 1000))
+  return least + 1000
 end
 
--- Stores an item; `fresh` names the incarnation if the user has none.
-local function store(hash, sid, field, item, fresh, fields_expire)
+-- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left.
+local function sweep(list)
+  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
+  local present = redis.call('GET', user .. 'g')
+  local sids = redis.call('ZRANGE', list, 0, STEP - 1)
+  local removed = 0
+  for _, one in ipairs(sids) do
+    local hash = user .. 's' .. one
+    local of = redis.call('HGET', hash, '')
+    if of and of ~= present then
+      if of == incarnation then removed = removed + redis.call('HLEN', hash) - 1 end
+      redis.call('UNLINK', hash)
+    end
+  end
+  redis.call('ZREMRANGEBYRANK', list, 0, STEP - 1)
+  if #sids == STEP and redis.call('EXISTS', list) == 1 then
+    redis.call('ZADD', dead, whole(now_ms), list)
+    return removed, true
+  end
+  redis.call('ZREM', dead, list)
+  return removed, false
+end
+
+-- A step for whoever died or gave up while sweeping.
+local function adopt()
+  local due = whole(now_ms - ABANDONED)
+  local list = redis.call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
+  if list then sweep(list) end
+end
+
+-- Stores an item; `fresh` names the incarnation if the user has none. Answers whether that was so.
+local function store(field, item, fresh, fields_expire)
   local incarnation = redis.call('GET', g)
-  local is_new = not incarnation
-  if is_new then
+  local is_first = not incarnation
+  if is_first then
     incarnation = fresh
     redis.call('SET', g, fresh)
   end
-  last_until(g, is_new, item.deadline)
-  is_new = not is_of(hash, incarnation)
-  if is_new then redis.call('UNLINK', hash) end
   local bytes = item.version ..
     struct.pack('>I8I8I8I8', item.created, item.deadline, item.ttl, item.last) .. item.data
+  local is_new = not is_of(base, incarnation)
   if is_new then
-    redis.call('HSET', hash, '', incarnation, field, bytes)
+    if redis.call('EXISTS', base) == 1 then redis.call('UNLINK', base) end
+    redis.call('HSET', base, '', incarnation, field, bytes)
   else
-    redis.call('HSET', hash, field, bytes)
+    redis.call('HSET', base, field, bytes)
   end
-  last_until(hash, is_new, item.deadline)
-  if fields_expire == '1' and item.deadline ~= 0 then
-    local ends = string.format('%.0f', math.ceil(item.deadline / 1000))
-    redis.call('HPEXPIREAT', hash, ends, 'FIELDS', 1, field)
+  local ends = item.deadline == 0 and math.huge or math.ceil(item.deadline / 1000)
+  if fields_expire == '1' and ends ~= math.huge then
+    redis.call('HPEXPIREAT', base, whole(ends), 'FIELDS', 1, field)
   end
-  if sid ~= '' then
-    local is_first = redis.call('EXISTS', x) == 0
-    redis.call('ZADD', x, 0, sid)
-    last_until(x, is_first, item.deadline)
+  -- Whatever is in a hash, its end comes after theirs, and those of the set and of the incarnation
+  -- after it.
+  local hash_ends = extend(base, is_new, ends + 100)
+  if not hash_ends then return is_first end
+  extend(g, is_first, hash_ends)
+  if sid == '' then return is_first end
+  local score = hash_ends == math.huge and '+inf' or whole(hash_ends)
+  local is_alone = redis.call('EXISTS', x) == 0
+  if is_new then redis.call('ZADD', x, score, sid) else redis.call('ZADD', x, 'GT', score, sid) end
+  extend(x, is_alone, hash_ends)
+  if is_new then
+    -- Sessions that ended by themselves: each that begins takes some along.
+    local over = redis.call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
+    for _, one in ipairs(over) do redis.call('ZREM', x, one) end
   end
+  return is_first
+end
+
+-- A new deadline for an item that is there, within its last one where it slides.
+local function renew(field, item, ttl, fields_expire)
+  item.deadline = after(ttl)
+  if item.ttl ~= 0 then
+    item.ttl = ttl
+    item.deadline = math.min(item.deadline, item.last)
+  end
+  store(field, item, '', fields_expire)
+  return item.deadline
 end
 
 -- Takes away what is empty: a session, and the incarnation of a user who has nothing left.
-local function tidy(hash, sid)
-  if redis.call('HLEN', hash) > 1 then return end
-  redis.call('UNLINK', hash)
+local function tidy()
+  if redis.call('HLEN', base) > 1 then return end
+  redis.call('UNLINK', base)
   if sid ~= '' then redis.call('ZREM', x, sid) end
   if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
 end
 ";
 
-/// `base` is the hash itself here, and `ARGV[1]` the session's id, empty for a user.
+/// Stores items, each under the same condition; answers how many it stored.
 const WRITE: &str = r"
-local field, fields_expire, fresh = ARGV[2], ARGV[3], ARGV[4]
-local condition, fits, kind = ARGV[7], ARGV[8], ARGV[9]
-local old = nil
-if condition ~= 'always' or kind == 'keep' then old = find(base, field) end
-if condition == 'absent' and old then return 0 end
-if condition == 'present' and not old then return 0 end
-if condition == 'version' and not (old and old.version == fits) then return 0 end
-local item = {version = ARGV[5], data = ARGV[6], created = now, deadline = 0, ttl = 0, last = 0}
-if kind == 'keep' and old then
-  item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
-elseif kind == 'ttl' then
-  item.deadline = after(tonumber(ARGV[10]))
-elseif kind == 'sliding' then
-  item.ttl = math.min(tonumber(ARGV[10]), LAST)
-  item.last = after(tonumber(ARGV[11]))
-  item.deadline = math.min(after(item.ttl), item.last)
+local fields_expire, fresh = ARGV[2], ARGV[3]
+local condition, fits, kind, span, lifetime = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local stored, is_first = 0, false
+for i = 9, #ARGV, 3 do
+  local field = ARGV[i]
+  local old = nil
+  if condition ~= 'always' or kind == 'keep' then old = find(base, field) end
+  if condition == 'always' or (condition == 'absent' and not old) or (condition == 'present' and old)
+    or (condition == 'version' and old and old.version == fits) then
+    local item = {version = ARGV[i + 1], data = ARGV[i + 2], created = now, deadline = 0, ttl = 0,
+      last = 0}
+    if kind == 'keep' and old then
+      item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
+    elseif kind == 'ttl' then
+      item.deadline = after(tonumber(span))
+    elseif kind == 'sliding' then
+      item.ttl = math.min(tonumber(span), LAST)
+      item.last = after(tonumber(lifetime))
+      item.deadline = math.min(after(item.ttl), item.last)
+    end
+    is_first = store(field, item, fresh, fields_expire) or is_first
+    stored = stored + 1
+  end
 end
-store(base, ARGV[1], field, item, fresh, fields_expire)
-return 1
+if is_first then adopt() end
+return stored
 ";
 
-/// A new deadline. With a version: only for that one, by its own TTL (a hit); else for any.
+/// A new deadline for each field that still has the version that was read, by its own TTL; answers
+/// them, 0 for what is another or gone.
 const RENEW: &str = r"
-local field = ARGV[2]
-local item = find(base, field)
-if not item or (ARGV[4] ~= '' and item.version ~= ARGV[4]) then return 0 end
-local ttl = ARGV[4] ~= '' and item.ttl or math.min(tonumber(ARGV[5]), LAST)
-item.deadline = after(ttl)
-if item.ttl ~= 0 then
-  item.ttl = ttl
-  item.deadline = math.min(item.deadline, item.last)
+local deadlines = {}
+for i = 3, #ARGV, 2 do
+  local item = find(base, ARGV[i])
+  local fits = item and item.version == ARGV[i + 1]
+  deadlines[#deadlines + 1] = fits and renew(ARGV[i], item, item.ttl, ARGV[2]) or 0
 end
-store(base, ARGV[1], field, item, '', ARGV[3])
-return item.deadline
+return deadlines
+";
+
+/// A new TTL, whatever the version; answers whether there is an item.
+const TOUCH: &str = r"
+local item = find(base, ARGV[3])
+if not item then return 0 end
+renew(ARGV[3], item, math.min(tonumber(ARGV[4]), LAST), ARGV[2])
+return 1
 ";
 
 /// Returns the item as it is stored.
 const TAKE: &str = r"
 local field = ARGV[2]
-if not find(base, field) then return false end
+if not is_of(base, redis.call('GET', g)) then return false end
 local bytes = redis.call('HGET', base, field)
+if not decode(bytes) then return false end
 redis.call('HDEL', base, field)
-tidy(base, ARGV[1])
+tidy()
 return bytes
 ";
 
@@ -138,7 +223,7 @@ const DELETE_KEYS: &str = r"
 if not is_of(base, redis.call('GET', g)) then return 0 end
 local removed = 0
 for i = 2, #ARGV do removed = removed + redis.call('HDEL', base, ARGV[i]) end
-tidy(base, ARGV[1])
+tidy()
 return removed
 ";
 
@@ -146,102 +231,86 @@ const DELETE_SESSION: &str = r"
 local removed = 0
 if is_of(base, redis.call('GET', g)) then removed = redis.call('HLEN', base) - 1 end
 redis.call('UNLINK', base)
-redis.call('ZREM', x, ARGV[1])
+redis.call('ZREM', x, sid)
 if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
+adopt()
 return removed
 ";
 
-/// `base` is what the names of the sessions' hashes begin with, `KEYS[5]` what waits for its end.
-///
-/// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at
-/// once; more wait for `SWEEP`. Answers what was removed, and how many sessions wait.
+/// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at once;
+/// more become a list that waits for `SWEEP`. Answers what was removed, and the name of that list.
 const DELETE_USER: &str = r"
-local waiting = KEYS[5]
 local incarnation = redis.call('GET', g)
 local removed = 0
 if is_of(own, incarnation) then removed = redis.call('HLEN', own) - 1 end
 redis.call('DEL', g)
 redis.call('UNLINK', own)
-if redis.call('ZCARD', x) <= 64 and redis.call('EXISTS', waiting) == 0 then
-  for _, sid in ipairs(redis.call('ZRANGE', x, 0, -1)) do
-    if is_of(base .. sid, incarnation) then
-      removed = removed + redis.call('HLEN', base .. sid) - 1
-    end
-    redis.call('UNLINK', base .. sid)
-  end
-  redis.call('UNLINK', x)
-  return {removed, 0}
+if redis.call('EXISTS', x) == 0 then
+  adopt()
+  return {removed, ''}
 end
-if redis.call('EXISTS', waiting) == 0 then redis.call('RENAME', x, waiting) end
-return {removed, 1}
+-- Named by `fresh` where the incarnation is lost and what it held is not.
+local list = string.sub(own, 1, -2) .. 'd' .. (incarnation or ARGV[2])
+redis.call('RENAME', x, list)
+local swept, is_more = sweep(list)
+return {removed + swept, is_more and list or ''}
 ";
 
-/// Unlinks some of the sessions that wait, but for those that have begun anew.
+/// One more step; answers what was removed, and whether more is left.
 const SWEEP: &str = r"
-local waiting = KEYS[5]
-local incarnation = redis.call('GET', g)
-if redis.call('EXISTS', waiting) == 0 then
-  if incarnation or redis.call('EXISTS', x) == 0 then return {0, 0} end
-  redis.call('RENAME', x, waiting)
-end
-local removed = 0
-for _, sid in ipairs(redis.call('ZRANGE', waiting, 0, 63)) do
-  local hash = base .. sid
-  if redis.call('EXISTS', hash) == 1 and not is_of(hash, incarnation) then
-    removed = removed + redis.call('HLEN', hash) - 1
-    redis.call('UNLINK', hash)
-  end
-  redis.call('ZREM', waiting, sid)
-end
-return {removed, redis.call('ZCARD', waiting)}
+local removed, is_more = sweep(ARGV[2])
+return {removed, is_more and 1 or 0}
 ";
 
-/// A part of the keys of a hash; what has expired goes on the way.
+/// A part of the keys of a hash, and the bytes that were looked at; what has expired goes on the way.
 const LIST_KEYS: &str = r"
-local names = {}
-if not is_of(base, redis.call('GET', g)) then return {'0', names} end
-local page = redis.call('HSCAN', base, ARGV[2], 'COUNT', 200)
+local names, seen = {}, 0
+if not is_of(base, redis.call('GET', g)) then return {'0', names, seen} end
+local page = redis.call('HSCAN', base, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
-  local field = page[2][i]
+  local field, bytes = page[2][i], page[2][i + 1]
+  seen = seen + #bytes
   if field ~= '' then
-    if decode(page[2][i + 1]) then
+    if decode(bytes) then
       names[#names + 1] = field
     else
       redis.call('HDEL', base, field)
     end
   end
 end
-tidy(base, ARGV[1])
-return {page[1], names}
+tidy()
+return {page[1], names, seen}
 ";
 
-/// A part of the sessions of a user; those that hold nothing alive go on the way.
+/// A part of the sessions of a user: those with a live item among their first ones, and those of which
+/// that is not known. What has nothing at all goes on the way.
 const LIST_SESSIONS: &str = r"
-local names = {}
+local names, open, seen = {}, {}, 0
 local incarnation = redis.call('GET', g)
-local page = redis.call('ZSCAN', x, ARGV[2], 'COUNT', 50)
+local page = redis.call('ZSCAN', x, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
-  local sid = page[2][i]
-  local hash = base .. sid
-  local lives = false
+  local one = page[2][i]
+  local hash = base .. one
+  local lives, is_whole = false, true
   if is_of(hash, incarnation) then
-    local cursor = '0'
-    repeat
-      local part = redis.call('HSCAN', hash, cursor, 'COUNT', 50)
-      for j = 1, #part[2], 2 do
-        if part[2][j] ~= '' and decode(part[2][j + 1]) then lives = true end
-      end
-      cursor = part[1]
-    until lives or cursor == '0'
+    local part = redis.call('HSCAN', hash, '0', 'COUNT', 4)
+    for j = 1, #part[2], 2 do
+      seen = seen + #part[2][j + 1]
+      if part[2][j] ~= '' and decode(part[2][j + 1]) then lives = true end
+    end
+    is_whole = part[1] == '0'
   end
   if lives then
-    names[#names + 1] = sid
-  else
+    names[#names + 1] = one
+  elseif is_whole then
     redis.call('UNLINK', hash)
-    redis.call('ZREM', x, sid)
+    redis.call('ZREM', x, one)
+  else
+    open[#open + 1] = one
   end
 end
-return {page[1], names}
+if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
+return {page[1], names, open, seen}
 ";
 
 /// The scripts as the server takes them.
@@ -249,6 +318,7 @@ return {page[1], names}
 pub(super) struct Scripts {
     pub(super) write: Script,
     pub(super) renew: Script,
+    pub(super) touch: Script,
     pub(super) take: Script,
     pub(super) delete_keys: Script,
     pub(super) delete_session: Script,
@@ -260,10 +330,12 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let script = |body: &str| Script::new(&format!("{SHARED}{body}"));
+        let constants = format!("local STEP, ABANDONED = {STEP}, {ABANDONED}");
+        let script = |body: &str| Script::new(&format!("{constants}{SHARED}{body}"));
         Self {
             write: script(WRITE),
             renew: script(RENEW),
+            touch: script(TOUCH),
             take: script(TAKE),
             delete_keys: script(DELETE_KEYS),
             delete_session: script(DELETE_SESSION),
