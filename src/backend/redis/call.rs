@@ -146,7 +146,7 @@ impl Line {
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                if code(&error).as_deref() == Some("READONLY") {
+                if is_of_connection(&error) {
                     self.renew(number);
                 }
                 Err(failure(&error))
@@ -155,8 +155,7 @@ impl Line {
         }
     }
 
-    /// Replaces the connection, unless somebody else has: its server became a replica, and by now the
-    /// address may lead to another one.
+    /// Replaces a connection, unless somebody else has.
     fn renew(&self, number: u64) {
         let mut present = self.present.lock();
         if present.as_ref().is_none_or(|present| present.number != number) {
@@ -191,4 +190,20 @@ async fn all(
 
 fn is_unknown(error: &redis::RedisError) -> bool {
     error.kind() == ServerErrorKind::NoScript.into()
+}
+
+/// Whether the connection is to be replaced, and nobody does that by itself.
+///
+/// The manager does where it sees a connection end. It keeps one whose making failed otherwise (the
+/// handshake was refused or cut), one that was cut in the middle of an answer, and one to a primary
+/// that became a replica, though by now the address may lead to another.
+fn is_of_connection(error: &redis::RedisError) -> bool {
+    match code(error) {
+        Some(code) => {
+            let of_commands =
+                ["BUSY", "EXECABORT", "LOADING", "MISCONF", "NOPERM", "NOREPLICAS", "OOM"];
+            !of_commands.contains(&code.as_str())
+        }
+        None => !(error.is_io_error() && error.is_unrecoverable_error()),
+    }
 }

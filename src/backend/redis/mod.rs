@@ -91,7 +91,8 @@ use crate::storage::{
 ///
 /// What a deletion says it removed includes items that had expired but still used memory, as
 /// [`Removed`] has it: on servers that do not end single fields of a hash (before Redis 7.4) all that
-/// had not been overwritten or listed past. It is short where the call could not finish unlinking
+/// had not been overwritten or listed past, on others those that the server had not reclaimed yet. It
+/// is short where the call could not finish unlinking
 /// within its time; the deletion is whole then as well.
 ///
 /// # Errors

@@ -69,8 +69,9 @@ local function extend(key, is_new, least)
   return least + 1000
 end
 
--- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left.
-local function sweep(list)
+-- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
+-- whoever goes on then says so to the others.
+local function sweep(list, goes_on)
   local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
   local present = redis.call('GET', user .. 'g')
   local sids = redis.call('ZRANGE', list, 0, STEP - 1)
@@ -85,7 +86,7 @@ local function sweep(list)
   end
   redis.call('ZREMRANGEBYRANK', list, 0, STEP - 1)
   if #sids == STEP and redis.call('EXISTS', list) == 1 then
-    redis.call('ZADD', dead, whole(now_ms), list)
+    if goes_on then redis.call('ZADD', dead, whole(now_ms), list) end
     return removed, true
   end
   redis.call('ZREM', dead, list)
@@ -96,7 +97,7 @@ end
 local function adopt()
   local due = whole(now_ms - ABANDONED)
   local list = redis.call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
-  if list then sweep(list) end
+  if list then sweep(list, false) end
 end
 
 -- Stores an item; `fresh` names the incarnation if the user has none. Answers whether that was so.
@@ -252,13 +253,13 @@ end
 -- Named by `fresh` where the incarnation is lost and what it held is not.
 local list = string.sub(own, 1, -2) .. 'd' .. (incarnation or ARGV[2])
 redis.call('RENAME', x, list)
-local swept, is_more = sweep(list)
+local swept, is_more = sweep(list, true)
 return {removed + swept, is_more and list or ''}
 ";
 
 /// One more step; answers what was removed, and whether more is left.
 const SWEEP: &str = r"
-local removed, is_more = sweep(ARGV[2])
+local removed, is_more = sweep(ARGV[2], true)
 return {removed, is_more and 1 or 0}
 ";
 
