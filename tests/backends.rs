@@ -1,10 +1,14 @@
 //! The suite of all storages on real servers. `scripts/backends test` starts them and says where
 //! they are; without that there is nothing to try, and this fails.
 
+#[path = "backends/access.rs"]
+mod access;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/lab.rs"]
 mod lab;
+#[path = "backends/load.rs"]
+mod load;
 #[path = "backends/server.rs"]
 mod server;
 #[path = "backends/steps.rs"]
@@ -13,8 +17,8 @@ mod steps;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use faults::Outcome;
 use lab::{RedisLab, servers};
+use load::Outcome;
 use scopecache::conformance::{Matrix, Report, run};
 use server::Server;
 
@@ -70,8 +74,23 @@ fn faults_lose_nothing_and_bring_nothing_back() {
     for outcome in &outcomes {
         println!("{outcome}");
     }
-    on_all("refused", faults::refusals_say_what_to_do);
     assert!(outcomes.iter().all(Outcome::passed), "see the table");
+    // What would be seen if something were lost: this server writes nothing down.
+    let forgets = Server::start("redis-7.0", "control", &["--appendonly", "no"]);
+    assert!(!runtime().block_on(faults::killed(forgets)).passed(), "a loss is not noticed");
+}
+
+#[test]
+fn who_may_not_is_told_why() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    on_all("refused", |server| async move {
+        access::documented_rights_suffice(&server).await;
+        access::clusters_are_refused(server.name()).await;
+        access::refusals_say_what_to_do(server).await;
+    });
+    for name in ["redis-7.0", "valkey-8"] {
+        runtime().block_on(access::through_tls(name));
+    }
 }
 
 /// The servers whose allocator is their own: the one that Debian's are linked to and the library that

@@ -110,6 +110,49 @@ impl Drop for Server {
     }
 }
 
+/// A certificate of its own authority for 127.0.0.1, by the name of the server that it is for.
+pub(crate) struct Certificate {
+    folder: PathBuf,
+}
+
+impl Certificate {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = home().join("data").join(format!("{name}-certificate"));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", CONSTRAINTS]);
+        openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(&folder);
+        let made = openssl.stderr(Stdio::null()).status().expect("openssl runs");
+        assert!(made.success(), "openssl makes a certificate");
+        Self { folder }
+    }
+
+    pub(crate) fn pem(&self) -> Vec<u8> {
+        std::fs::read(self.folder.join("cert.pem")).expect("it was made")
+    }
+
+    /// What a server is started with that speaks TLS on another port.
+    pub(crate) fn args(&self, port: u16) -> Vec<String> {
+        let path = |file| self.folder.join(file).display().to_string();
+        [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", path("cert.pem")),
+            ("--tls-key-file", path("key.pem")),
+            ("--tls-ca-cert-file", path("cert.pem")),
+            ("--tls-auth-clients", "no".into()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
+    }
+}
+
+/// The driver's verifier takes no certificate of an authority as a server's own.
+const CONSTRAINTS: &str = "basicConstraints=critical,CA:FALSE";
+
 /// A client with a password and a prefix, which errors are not to show.
 pub(crate) async fn client(port: u16, timeout: Duration) -> Result<RedisStorage> {
     RedisOptions::new().prefix("t:").timeout(timeout).connect(&url(port)).await
@@ -138,7 +181,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }

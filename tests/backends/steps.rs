@@ -22,7 +22,7 @@ pub(crate) async fn calls_take_the_documented_round_trips(server: &Server) {
     let items: Vec<(&str, Bytes)> = keys.iter().map(|key| (*key, Bytes::from("v"))).collect();
     let sliding = session.with_ttl(Duration::from_millis(4800)).sliding(DAY);
 
-    // The first call of a script sends it: two more round trips.
+    // Where the server does not know a script yet its call is sent twice.
     storage.set("k", "v".into(), session).await.expect("stored");
     storage.touch("k", session.with_ttl(DAY)).await.expect("touched");
     storage.take("k", session).await.expect("taken");

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisResult, Script, ServerErrorKind, cmd, pipe,
-};
+use redis::{Arg, Client, Cmd, FromRedisValue, Pipeline, RedisResult, ServerErrorKind, cmd, pipe};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{code, failure};
 use super::layout::Names;
+use super::scripts::Script;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
 
@@ -78,8 +77,7 @@ impl Line {
         let step = async {
             match call.query_async(&mut present.manager).await {
                 Err(error) if is_unknown(&error) => {
-                    script.load_async(&mut present.manager).await?;
-                    call.query_async(&mut present.manager).await
+                    with_code(script, call).query_async(&mut present.manager).await
                 }
                 answer => answer,
             }
@@ -113,8 +111,8 @@ impl Line {
                 .filter(|&index| answers[index].as_ref().is_err_and(is_unknown))
                 .collect();
             if !unknown.is_empty() {
-                script.load_async(&mut present.manager).await?;
-                let again: Vec<Cmd> = unknown.iter().map(|&index| calls[index].clone()).collect();
+                let again: Vec<Cmd> =
+                    unknown.iter().map(|&index| with_code(script, &calls[index])).collect();
                 let late = all(&again, &mut present.manager).await?;
                 for (index, answer) in unknown.into_iter().zip(late) {
                     answers[index] = answer;
@@ -151,7 +149,10 @@ impl Line {
                 }
                 Err(failure(&error))
             }
-            Err(_) => Err(Error::new(ErrorKind::Timeout)),
+            Err(_) => {
+                let words = "what it was to change may still be changed; read before writing again";
+                Err(Error::with_detail(ErrorKind::Timeout, words))
+            }
         }
     }
 
@@ -171,10 +172,22 @@ impl Line {
 /// A call of a script for a namespace, whose hash or hashes it is about; further arguments follow.
 pub(super) fn call(script: &Script, names: &Names, base: &[u8], dead: &[u8]) -> Cmd {
     let mut call = cmd("EVALSHA");
-    call.arg(script.get_hash()).arg(5);
+    call.arg(&script.hash).arg(5);
     call.arg(names.incarnation()).arg(names.sessions()).arg(names.own()).arg(base).arg(dead);
     call.arg(&names.session);
     call
+}
+
+/// The same call for a server that does not know the script: it will from then on.
+fn with_code(script: &Script, call: &Cmd) -> Cmd {
+    let mut whole = cmd("EVAL");
+    whole.arg(&script.code);
+    for arg in call.args_iter().skip(2) {
+        if let Arg::Simple(arg) = arg {
+            whole.arg(arg);
+        }
+    }
+    whole
 }
 
 async fn all(
@@ -200,8 +213,16 @@ fn is_unknown(error: &redis::RedisError) -> bool {
 fn is_of_connection(error: &redis::RedisError) -> bool {
     match code(error) {
         Some(code) => {
-            let of_commands =
-                ["BUSY", "EXECABORT", "LOADING", "MISCONF", "NOPERM", "NOREPLICAS", "OOM"];
+            let of_commands = [
+                "BUSY",
+                "EXECABORT",
+                "LOADING",
+                "MISCONF",
+                "NOPERM",
+                "NOREPLICAS",
+                "OOM",
+                "WRONGTYPE",
+            ];
             !of_commands.contains(&code.as_str())
         }
         None => !(error.is_io_error() && error.is_unrecoverable_error()),

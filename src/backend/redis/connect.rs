@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use redis::aio::ConnectionManagerConfig;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{Client, IntoConnectionInfo, RedisResult, Value, pipe};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisResult, Value, pipe};
+#[cfg(feature = "redis-tls")]
+use redis::{ConnectionAddr, TlsCertificates};
+#[cfg(feature = "redis-tls")]
+use rustls::crypto::{CryptoProvider, ring};
 
 use super::RedisStorage;
 use super::call::Line;
@@ -33,6 +37,8 @@ pub struct RedisOptions {
     pub(super) prefix: String,
     pub(super) timeout: Duration,
     pub(super) max_value_bytes: usize,
+    #[cfg(feature = "redis-tls")]
+    root_certificate: Option<Vec<u8>>,
 }
 
 /// What a server says of itself.
@@ -47,11 +53,17 @@ pub(super) struct Server {
 impl RedisOptions {
     /// The prefix `sc:`, 5 seconds for a call, values of 16 MiB.
     pub fn new() -> Self {
-        Self { prefix: "sc:".into(), timeout: Duration::from_secs(5), max_value_bytes: 16 << 20 }
+        Self {
+            prefix: "sc:".into(),
+            timeout: Duration::from_secs(5),
+            max_value_bytes: 16 << 20,
+            #[cfg(feature = "redis-tls")]
+            root_certificate: None,
+        }
     }
 
-    /// What the names of all keys begin with: storages with different prefixes share nothing, as
-    /// long as neither is the beginning of the other. A `{` is an error of `connect`.
+    /// What the names of all keys begin with: storages with different prefixes share nothing. A `{` is
+    /// an error of `connect`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -66,6 +78,14 @@ impl RedisOptions {
     /// The greatest value, in bytes; a server takes 512 MiB at most, less the 40 of an item's header.
     pub fn max_value_bytes(mut self, max_value_bytes: usize) -> Self {
         self.max_value_bytes = max_value_bytes;
+        self
+    }
+
+    /// The certificate, in PEM, of the authority that has signed the server's, for `rediss://`; without
+    /// one those are asked that the system trusts.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
         self
     }
 
@@ -103,13 +123,32 @@ impl RedisOptions {
         // of an hour.
         #[cfg(any(target_os = "android", target_os = "linux"))]
         let tcp = tcp.set_user_timeout(self.timeout.saturating_mul(2).max(Duration::from_secs(1)));
-        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
+        let client = self.client(url.into_connection_info()?.set_tcp_settings(tcp))?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(None)
             .set_number_of_retries(2)
             .set_max_delay(Duration::from_millis(500));
         Line::new(client, config, self.timeout)
+    }
+
+    #[cfg(not(feature = "redis-tls"))]
+    fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
+        Client::open(info)
+    }
+
+    #[cfg(feature = "redis-tls")]
+    fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Client::open(info);
+        }
+        // Without one the driver panics; the program's own choice stands.
+        if CryptoProvider::get_default().is_none() {
+            // Somebody else was faster: as good.
+            let _ = ring::default_provider().install_default();
+        }
+        let root_cert = self.root_certificate.clone();
+        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use redis::{Cmd, Script};
+use redis::Cmd;
 use tokio::time::Instant;
 
 use super::RedisStorage;
@@ -73,7 +73,7 @@ impl RedisStorage {
         names: &Names,
         end: Instant,
     ) -> Result<Option<Vec<String>>> {
-        let script: &Script = &self.scripts.list_keys;
+        let script = &self.scripts.list_keys;
         let Some(list) = cursor.ask(|| self.call(script, names, &names.hash())) else {
             return Ok(None);
         };

@@ -58,13 +58,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{Cmd, Script};
+use redis::Cmd;
 
 use self::call::{Line, call};
 pub use self::connect::RedisOptions;
 use self::connect::Server;
 use self::layout::{Names, Stored, micros};
-use self::scripts::Scripts;
+use self::scripts::{Script, Scripts};
 use self::write::{How, Numbers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::{Removed, Version};

@@ -4,8 +4,6 @@
 //! `KEYS` or `ARGV` and is never joined into a script or read as a pattern. Keys that are not in
 //! `KEYS` are named by their user's prefix and a suffix of known length.
 
-use redis::Script;
-
 /// How many sessions a step unlinks.
 ///
 /// With hashes that are small enough to be freed on the spot a step takes well below a millisecond.
@@ -38,7 +36,7 @@ local function is_of(hash, incarnation)
 end
 
 local function decode(item)
-  if not item then return nil end
+  if not item or #item < 40 then return nil end
   local created, deadline, ttl, last = struct.unpack('>I8I8I8I8', item, 9)
   if deadline ~= 0 and deadline <= now then return nil end
   return {version = string.sub(item, 1, 8), created = created, deadline = deadline, ttl = ttl,
@@ -314,8 +312,13 @@ if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
 return {page[1], names, open, seen}
 ";
 
+/// A script, and the name under which a server knows it that has run it.
+pub(super) struct Script {
+    pub(super) code: String,
+    pub(super) hash: String,
+}
+
 /// The scripts as the server takes them.
-#[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) write: Script,
     pub(super) renew: Script,
@@ -332,7 +335,11 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         let constants = format!("local STEP, ABANDONED = {STEP}, {ABANDONED}");
-        let script = |body: &str| Script::new(&format!("{constants}{SHARED}{body}"));
+        let script = |body: &str| {
+            let code = format!("{constants}{SHARED}{body}");
+            let hash = redis::Script::new(&code).get_hash().to_owned();
+            Script { code, hash }
+        };
         Self {
             write: script(WRITE),
             renew: script(RENEW),
