@@ -12,27 +12,26 @@ const STEP: &str = "64";
 /// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
 const ABANDONED: &str = "10000";
 
-/// What all scripts share; see the module's diagram for the keys and the layout of an item.
+/// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
 ///
 /// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
-/// the sessions' hashes begin with.
-///
-/// The first command that changes anything is one that the server refuses when its memory is full,
-/// wherever there is something to store: it refuses none of those that follow.
-const SHARED: &str = r"
+/// the sessions' hashes begin with. Functions are made anew whenever a script runs, so each script has
+/// those alone that it needs.
+const HEAD: &str = r"
+local call = redis.call
 local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local sid = ARGV[1]
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now / 1000)
-local LAST = 9007199254740991
+local LAST, FOREVER = 9007199254740991, math.huge
 
 local function whole(number)
   return string.format('%.0f', number)
 end
 
 local function is_of(hash, incarnation)
-  return incarnation and redis.call('HGET', hash, '') == incarnation
+  return incarnation and call('HGET', hash, '') == incarnation
 end
 
 local function decode(item)
@@ -42,10 +41,14 @@ local function decode(item)
   return {version = string.sub(item, 1, 8), created = created, deadline = deadline, ttl = ttl,
     last = last, data = string.sub(item, 41)}
 end
+";
 
+/// What stores. The first command that changes anything is one that the server refuses when its memory
+/// is full: it refuses none of those that follow.
+const STORING: &str = r"
 local function find(hash, field)
-  if not is_of(hash, redis.call('GET', g)) then return nil end
-  return decode(redis.call('HGET', hash, field))
+  if not is_of(hash, call('GET', g)) then return nil end
+  return decode(call('HGET', hash, field))
 end
 
 local function after(span)
@@ -55,69 +58,38 @@ end
 -- Lets a key live until then at least; where that changes its end, a second longer, so that not each
 -- write changes it again. Answers the new end, or nothing where the old one will do.
 local function extend(key, is_new, least)
-  if least == math.huge then
-    if is_new or redis.call('PERSIST', key) == 1 then return least end
+  if least == FOREVER then
+    if is_new or call('PERSIST', key) == 1 then return least end
     return nil
   end
   if not is_new then
-    local left = redis.call('PTTL', key)
+    local left = call('PTTL', key)
     if left < 0 or now_ms + left >= least then return nil end
   end
-  redis.call('PEXPIREAT', key, whole(least + 1000))
+  call('PEXPIREAT', key, whole(least + 1000))
   return least + 1000
-end
-
--- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
--- whoever goes on then says so to the others.
-local function sweep(list, goes_on)
-  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
-  local present = redis.call('GET', user .. 'g')
-  local sids = redis.call('ZRANGE', list, 0, STEP - 1)
-  local removed = 0
-  for _, one in ipairs(sids) do
-    local hash = user .. 's' .. one
-    local of = redis.call('HGET', hash, '')
-    if of and of ~= present then
-      if of == incarnation then removed = removed + redis.call('HLEN', hash) - 1 end
-      redis.call('UNLINK', hash)
-    end
-  end
-  redis.call('ZREMRANGEBYRANK', list, 0, STEP - 1)
-  if #sids == STEP and redis.call('EXISTS', list) == 1 then
-    if goes_on then redis.call('ZADD', dead, whole(now_ms), list) end
-    return removed, true
-  end
-  redis.call('ZREM', dead, list)
-  return removed, false
-end
-
--- A step for whoever died or gave up while sweeping.
-local function adopt()
-  local due = whole(now_ms - ABANDONED)
-  local list = redis.call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
-  if list then sweep(list, false) end
 end
 
 -- Stores an item; `fresh` names the incarnation if the user has none. Answers whether that was so.
 local function store(field, item, fresh, fields_expire)
-  local incarnation = redis.call('GET', g)
+  local incarnation = call('GET', g)
   local is_first = not incarnation
   if is_first then
     incarnation = fresh
-    redis.call('SET', g, fresh)
+    call('SET', g, fresh)
   end
   local bytes = item.version ..
     struct.pack('>I8I8I8I8', item.created, item.deadline, item.ttl, item.last) .. item.data
-  local is_new = not is_of(base, incarnation)
+  local is_new = call('HGET', base, '') ~= incarnation
   if is_new then
-    if redis.call('EXISTS', base) == 1 then redis.call('UNLINK', base) end
-    redis.call('HSET', base, '', incarnation, field, bytes)
+    if call('EXISTS', base) == 1 then call('UNLINK', base) end
+    call('HSET', base, '', incarnation, field, bytes)
   else
-    redis.call('HSET', base, field, bytes)
+    call('HSET', base, field, bytes)
   end
-  local ends = item.deadline == 0 and math.huge or math.ceil(item.deadline / 1000)
-  if fields_expire == '1' and ends ~= math.huge then
-    redis.call('HPEXPIREAT', base, whole(ends), 'FIELDS', 1, field)
+  local ends = item.deadline == 0 and FOREVER or math.ceil(item.deadline / 1000)
+  if fields_expire == '1' and ends ~= FOREVER then
+    call('HPEXPIREAT', base, whole(ends), 'FIELDS', 1, field)
   end
   -- Whatever is in a hash, its end comes after theirs, and those of the set and of the incarnation
   -- after it.
@@ -125,14 +97,14 @@ local function store(field, item, fresh, fields_expire)
   if not hash_ends then return is_first end
   extend(g, is_first, hash_ends)
   if sid == '' then return is_first end
-  local score = hash_ends == math.huge and '+inf' or whole(hash_ends)
-  local is_alone = redis.call('EXISTS', x) == 0
-  if is_new then redis.call('ZADD', x, score, sid) else redis.call('ZADD', x, 'GT', score, sid) end
+  local score = hash_ends == FOREVER and '+inf' or whole(hash_ends)
+  local is_alone = call('EXISTS', x) == 0
+  if is_new then call('ZADD', x, score, sid) else call('ZADD', x, 'GT', score, sid) end
   extend(x, is_alone, hash_ends)
   if is_new then
     -- Sessions that ended by themselves: each that begins takes some along.
-    local over = redis.call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
-    for _, one in ipairs(over) do redis.call('ZREM', x, one) end
+    local over = call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
+    for _, one in ipairs(over) do call('ZREM', x, one) end
   end
   return is_first
 end
@@ -147,17 +119,53 @@ local function renew(field, item, ttl, fields_expire)
   store(field, item, '', fields_expire)
   return item.deadline
 end
+";
 
--- Takes away what is empty: a session, and the incarnation of a user who has nothing left.
-local function tidy()
-  if redis.call('HLEN', base) > 1 then return end
-  redis.call('UNLINK', base)
-  if sid ~= '' then redis.call('ZREM', x, sid) end
-  if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
+/// What unlinks sessions of deleted incarnations.
+const SWEEPING: &str = r"
+-- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
+-- whoever goes on then says so to the others.
+local function sweep(list, goes_on)
+  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
+  local present = call('GET', user .. 'g')
+  local sids = call('ZRANGE', list, 0, STEP - 1)
+  local removed = 0
+  for _, one in ipairs(sids) do
+    local hash = user .. 's' .. one
+    local of = call('HGET', hash, '')
+    if of and of ~= present then
+      if of == incarnation then removed = removed + call('HLEN', hash) - 1 end
+      call('UNLINK', hash)
+    end
+  end
+  call('ZREMRANGEBYRANK', list, 0, STEP - 1)
+  if #sids == STEP and call('EXISTS', list) == 1 then
+    if goes_on then call('ZADD', dead, whole(now_ms), list) end
+    return removed, true
+  end
+  call('ZREM', dead, list)
+  return removed, false
+end
+
+-- A step for whoever died or gave up while sweeping.
+local function adopt()
+  local due = whole(now_ms - ABANDONED)
+  local list = call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
+  if list then sweep(list, false) end
 end
 ";
 
-/// Stores items, each under the same condition; answers how many it stored.
+const TIDYING: &str = r"
+-- Takes away what is empty: a session, and the incarnation of a user who has nothing left.
+local function tidy()
+  if call('HLEN', base) > 1 then return end
+  call('UNLINK', base)
+  if sid ~= '' then call('ZREM', x, sid) end
+  if call('EXISTS', x, own) == 0 then call('DEL', g) end
+end
+";
+
+/// Stores items, each under the same condition, and counts them.
 const WRITE: &str = r"
 local fields_expire, fresh = ARGV[2], ARGV[3]
 local condition, fits, kind, span, lifetime = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -183,8 +191,6 @@ for i = 9, #ARGV, 3 do
     stored = stored + 1
   end
 end
-if is_first then adopt() end
-return stored
 ";
 
 /// A new deadline for each field that still has the version that was read, by its own TTL; answers
@@ -210,28 +216,28 @@ return 1
 /// Returns the item as it is stored.
 const TAKE: &str = r"
 local field = ARGV[2]
-if not is_of(base, redis.call('GET', g)) then return false end
-local bytes = redis.call('HGET', base, field)
+if not is_of(base, call('GET', g)) then return false end
+local bytes = call('HGET', base, field)
 if not decode(bytes) then return false end
-redis.call('HDEL', base, field)
+call('HDEL', base, field)
 tidy()
 return bytes
 ";
 
 const DELETE_KEYS: &str = r"
-if not is_of(base, redis.call('GET', g)) then return 0 end
+if not is_of(base, call('GET', g)) then return 0 end
 local removed = 0
-for i = 2, #ARGV do removed = removed + redis.call('HDEL', base, ARGV[i]) end
+for i = 2, #ARGV do removed = removed + call('HDEL', base, ARGV[i]) end
 tidy()
 return removed
 ";
 
 const DELETE_SESSION: &str = r"
 local removed = 0
-if is_of(base, redis.call('GET', g)) then removed = redis.call('HLEN', base) - 1 end
-redis.call('UNLINK', base)
-redis.call('ZREM', x, sid)
-if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
+if is_of(base, call('GET', g)) then removed = call('HLEN', base) - 1 end
+call('UNLINK', base)
+call('ZREM', x, sid)
+if call('EXISTS', x, own) == 0 then call('DEL', g) end
 adopt()
 return removed
 ";
@@ -239,18 +245,18 @@ return removed
 /// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at once;
 /// more become a list that waits for `SWEEP`. Answers what was removed, and the name of that list.
 const DELETE_USER: &str = r"
-local incarnation = redis.call('GET', g)
+local incarnation = call('GET', g)
 local removed = 0
-if is_of(own, incarnation) then removed = redis.call('HLEN', own) - 1 end
-redis.call('DEL', g)
-redis.call('UNLINK', own)
-if redis.call('EXISTS', x) == 0 then
+if is_of(own, incarnation) then removed = call('HLEN', own) - 1 end
+call('DEL', g)
+call('UNLINK', own)
+if call('EXISTS', x) == 0 then
   adopt()
   return {removed, ''}
 end
 -- Named by `fresh` where the incarnation is lost and what it held is not.
 local list = string.sub(own, 1, -2) .. 'd' .. (incarnation or ARGV[2])
-redis.call('RENAME', x, list)
+call('RENAME', x, list)
 local swept, is_more = sweep(list, true)
 return {removed + swept, is_more and list or ''}
 ";
@@ -264,8 +270,8 @@ return {removed, is_more and 1 or 0}
 /// A part of the keys of a hash, and the bytes that were looked at; what has expired goes on the way.
 const LIST_KEYS: &str = r"
 local names, seen = {}, 0
-if not is_of(base, redis.call('GET', g)) then return {'0', names, seen} end
-local page = redis.call('HSCAN', base, ARGV[2], 'COUNT', ARGV[3])
+if not is_of(base, call('GET', g)) then return {'0', names, seen} end
+local page = call('HSCAN', base, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
   local field, bytes = page[2][i], page[2][i + 1]
   seen = seen + #bytes
@@ -273,7 +279,7 @@ for i = 1, #page[2], 2 do
     if decode(bytes) then
       names[#names + 1] = field
     else
-      redis.call('HDEL', base, field)
+      call('HDEL', base, field)
     end
   end
 end
@@ -285,14 +291,14 @@ return {page[1], names, seen}
 /// that is not known. What has nothing at all goes on the way.
 const LIST_SESSIONS: &str = r"
 local names, open, seen = {}, {}, 0
-local incarnation = redis.call('GET', g)
-local page = redis.call('ZSCAN', x, ARGV[2], 'COUNT', ARGV[3])
+local incarnation = call('GET', g)
+local page = call('ZSCAN', x, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
   local one = page[2][i]
   local hash = base .. one
   local lives, is_whole = false, true
   if is_of(hash, incarnation) then
-    local part = redis.call('HSCAN', hash, '0', 'COUNT', 4)
+    local part = call('HSCAN', hash, '0', 'COUNT', 4)
     for j = 1, #part[2], 2 do
       seen = seen + #part[2][j + 1]
       if part[2][j] ~= '' and decode(part[2][j + 1]) then lives = true end
@@ -302,13 +308,13 @@ for i = 1, #page[2], 2 do
   if lives then
     names[#names + 1] = one
   elseif is_whole then
-    redis.call('UNLINK', hash)
-    redis.call('ZREM', x, one)
+    call('UNLINK', hash)
+    call('ZREM', x, one)
   else
     open[#open + 1] = one
   end
 end
-if redis.call('EXISTS', x, own) == 0 then redis.call('DEL', g) end
+if call('EXISTS', x, own) == 0 then call('DEL', g) end
 return {page[1], names, open, seen}
 ";
 
@@ -335,22 +341,24 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         let constants = format!("local STEP, ABANDONED = {STEP}, {ABANDONED}");
-        let script = |body: &str| {
-            let code = format!("{constants}{SHARED}{body}");
+        let script = |parts: &[&str]| {
+            let code = format!("{constants}{HEAD}{}", parts.concat());
             let hash = redis::Script::new(&code).get_hash().to_owned();
             Script { code, hash }
         };
+        // Only the first write of an incarnation looks whether there is anything to sweep.
+        let adopt = format!("if is_first then {SWEEPING} adopt() end return stored");
         Self {
-            write: script(WRITE),
-            renew: script(RENEW),
-            touch: script(TOUCH),
-            take: script(TAKE),
-            delete_keys: script(DELETE_KEYS),
-            delete_session: script(DELETE_SESSION),
-            delete_user: script(DELETE_USER),
-            sweep: script(SWEEP),
-            list_keys: script(LIST_KEYS),
-            list_sessions: script(LIST_SESSIONS),
+            write: script(&[STORING, WRITE, &adopt]),
+            renew: script(&[STORING, RENEW]),
+            touch: script(&[STORING, TOUCH]),
+            take: script(&[TIDYING, TAKE]),
+            delete_keys: script(&[TIDYING, DELETE_KEYS]),
+            delete_session: script(&[SWEEPING, DELETE_SESSION]),
+            delete_user: script(&[SWEEPING, DELETE_USER]),
+            sweep: script(&[SWEEPING, SWEEP]),
+            list_keys: script(&[TIDYING, LIST_KEYS]),
+            list_sessions: script(&[LIST_SESSIONS]),
         }
     }
 }
