@@ -171,8 +171,9 @@ impl Line {
 
 /// A call of a script for a namespace, whose hash or hashes it is about; further arguments follow.
 pub(super) fn call(script: &Script, names: &Names, base: &[u8], dead: &[u8]) -> Cmd {
-    let mut call = cmd("EVALSHA");
-    call.arg(&script.hash).arg(5);
+    // Room for one item of a few hundred bytes.
+    let mut call = Cmd::with_capacity(20, 1024);
+    call.arg("EVALSHA").arg(&script.hash).arg(5);
     call.arg(names.incarnation()).arg(names.sessions()).arg(names.own()).arg(base).arg(dead);
     call.arg(&names.session);
     call

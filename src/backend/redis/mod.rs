@@ -80,8 +80,9 @@ use crate::storage::{
 ///
 /// One round trip a call, whatever it holds, but for: reads with hits that renew a sliding TTL (one
 /// more, for all of them), `set_many` (one for each 16 MiB), `delete_many` (one for each 16,000 keys),
-/// the deletion of a user with more than 64 sessions (one for each 64), and listings: every page reads
-/// through the whole namespace, in steps of up to 512 names and about 256 KiB of items.
+/// the deletion of a user with more than 64 sessions (one for each 64, or 1,500 items in small ones), and
+/// listings: every page reads through the whole namespace, in steps of up to 512 names and about 256 KiB
+/// of items.
 ///
 /// # Consistency
 ///

@@ -42,25 +42,39 @@ impl RedisStorage {
         end: Instant,
     ) -> Result<Vec<Option<StorageItem>>> {
         let (mut stored, now_us) = self.look(names, keys, end).await?;
+        let worth = |item: &Stored| item.is_worth_renewing(now_us);
+        if stored.iter().flatten().any(worth) {
+            self.renew(names, keys, &mut stored, worth, end).await?;
+        }
+        Ok(stored.into_iter().map(|item| item.map(Stored::into_item)).collect())
+    }
+
+    /// Renews the TTLs of those that are worth it.
+    async fn renew(
+        &self,
+        names: &Names,
+        keys: &[&str],
+        stored: &mut [Option<Stored>],
+        worth: impl Fn(&Stored) -> bool,
+        end: Instant,
+    ) -> Result<()> {
         let mut renew = self.call(&self.scripts.renew, names, &names.hash());
         renew.arg(u8::from(self.fields_expire));
         let mut renewed = Vec::new();
-        for (key, item) in keys.iter().zip(&mut stored) {
-            if let Some(item) = item.as_mut().filter(|item| item.is_worth_renewing(now_us)) {
+        for (key, item) in keys.iter().zip(stored) {
+            if let Some(item) = item.as_mut().filter(|item| worth(item)) {
                 renew.arg(key).arg(&item.version);
                 renewed.push(item);
             }
         }
-        if !renewed.is_empty() {
-            let deadlines: Vec<u64> = self.line.run(end, &self.scripts.renew, &renew).await?;
-            for (item, deadline_us) in renewed.into_iter().zip(deadlines) {
-                // Zero: it was written, deleted or expired meanwhile; what was read was true then.
-                if deadline_us != 0 {
-                    item.deadline_us = deadline_us;
-                }
+        let deadlines: Vec<u64> = self.line.run(end, &self.scripts.renew, &renew).await?;
+        for (item, deadline_us) in renewed.into_iter().zip(deadlines) {
+            // Zero: it was written, deleted or expired meanwhile; what was read was true then.
+            if deadline_us != 0 {
+                item.deadline_us = deadline_us;
             }
         }
-        Ok(stored.into_iter().map(|item| item.map(Stored::into_item)).collect())
+        Ok(())
     }
 
     /// The live items, and the time of the server's clock.

@@ -4,10 +4,10 @@
 //! `KEYS` or `ARGV` and is never joined into a script or read as a pattern. Keys that are not in
 //! `KEYS` are named by their user's prefix and a suffix of known length.
 
-/// How many sessions a step unlinks.
-///
-/// With hashes that are small enough to be freed on the spot a step takes well below a millisecond.
+/// How many sessions a step unlinks at most, and after how many items that the server frees on the spot
+/// it ends: it is to keep the server busy for less than a millisecond.
 const STEP: &str = "64";
+const FREED: &str = "1500";
 
 /// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
 const ABANDONED: &str = "10000";
@@ -108,7 +108,9 @@ local function store(field, item, fresh, fields_expire)
   end
   return is_first
 end
+";
 
+const RENEWING: &str = r"
 -- A new deadline for an item that is there, within its last one where it slides.
 local function renew(field, item, ttl, fields_expire)
   item.deadline = after(ttl)
@@ -129,17 +131,22 @@ local function sweep(list, goes_on)
   local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
   local present = call('GET', user .. 'g')
   local sids = call('ZRANGE', list, 0, STEP - 1)
-  local removed = 0
+  local removed, done, freed = 0, 0, 0
   for _, one in ipairs(sids) do
+    done = done + 1
     local hash = user .. 's' .. one
     local of = call('HGET', hash, '')
     if of and of ~= present then
-      if of == incarnation then removed = removed + call('HLEN', hash) - 1 end
+      local size = call('HLEN', hash)
+      if of == incarnation then removed = removed + size - 1 end
       call('UNLINK', hash)
+      -- What is larger the server frees on another thread.
+      if size <= 64 then freed = freed + size end
+      if freed > FREED then break end
     end
   end
-  call('ZREMRANGEBYRANK', list, 0, STEP - 1)
-  if #sids == STEP and call('EXISTS', list) == 1 then
+  call('ZREMRANGEBYRANK', list, 0, done - 1)
+  if call('EXISTS', list) == 1 then
     if goes_on then call('ZADD', dead, whole(now_ms), list) end
     return removed, true
   end
@@ -165,27 +172,28 @@ local function tidy()
 end
 ";
 
-/// Stores items, each under the same condition, and counts them.
+/// Stores items, each under the same condition (always, not there, present, a version) and with the same
+/// expiry (none, kept, a TTL, sliding), and counts them.
 const WRITE: &str = r"
-local fields_expire, fresh = ARGV[2], ARGV[3]
-local condition, fits, kind, span, lifetime = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local fields_expire, fresh, how, fits, span, lifetime = unpack(ARGV, 2, 7)
+local condition, kind = string.sub(how, 1, 1), string.sub(how, 2)
 local stored, is_first = 0, false
-for i = 9, #ARGV, 3 do
+for i = 8, #ARGV, 3 do
   local field = ARGV[i]
   local old = nil
-  if condition ~= 'always' or kind == 'keep' then old = find(base, field) end
-  if condition == 'always' or (condition == 'absent' and not old) or (condition == 'present' and old)
-    or (condition == 'version' and old and old.version == fits) then
+  if condition ~= 'a' or kind == 'k' then old = find(base, field) end
+  if condition == 'a' or (condition == 'n' and not old) or (condition == 'p' and old)
+    or (condition == 'v' and old and old.version == fits) then
     local item = {version = ARGV[i + 1], data = ARGV[i + 2], created = now, deadline = 0, ttl = 0,
       last = 0}
-    if kind == 'keep' and old then
-      item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
-    elseif kind == 'ttl' then
+    if kind == 't' then
       item.deadline = after(tonumber(span))
-    elseif kind == 'sliding' then
+    elseif kind == 's' then
       item.ttl = math.min(tonumber(span), LAST)
       item.last = after(tonumber(lifetime))
       item.deadline = math.min(after(item.ttl), item.last)
+    elseif kind == 'k' and old then
+      item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
     end
     is_first = store(field, item, fresh, fields_expire) or is_first
     stored = stored + 1
@@ -340,7 +348,7 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let constants = format!("local STEP, ABANDONED = {STEP}, {ABANDONED}");
+        let constants = format!("local STEP, FREED, ABANDONED = {STEP}, {FREED}, {ABANDONED}");
         let script = |parts: &[&str]| {
             let code = format!("{constants}{HEAD}{}", parts.concat());
             let hash = redis::Script::new(&code).get_hash().to_owned();
@@ -350,8 +358,8 @@ impl Scripts {
         let adopt = format!("if is_first then {SWEEPING} adopt() end return stored");
         Self {
             write: script(&[STORING, WRITE, &adopt]),
-            renew: script(&[STORING, RENEW]),
-            touch: script(&[STORING, TOUCH]),
+            renew: script(&[STORING, RENEWING, RENEW]),
+            touch: script(&[STORING, RENEWING, TOUCH]),
             take: script(&[TIDYING, TAKE]),
             delete_keys: script(&[TIDYING, DELETE_KEYS]),
             delete_session: script(&[SWEEPING, DELETE_SESSION]),

@@ -104,23 +104,22 @@ impl RedisStorage {
 
     /// A call that stores nothing yet.
     fn write_call(&self, names: &Names, how: How) -> Cmd {
+        let (condition, fits) = match how.condition {
+            Condition::Always => (b'a', None),
+            Condition::Absent => (b'n', None),
+            Condition::Present => (b'p', None),
+            Condition::Version(version) => (b'v', Some(bytes_of(version))),
+        };
+        let (kind, span, lifetime) = match how.expiry {
+            Expiry::Default => (b'n', 0, 0),
+            Expiry::Keep => (b'k', 0, 0),
+            Expiry::Ttl(ttl) => (b't', micros(ttl), 0),
+            Expiry::Sliding { ttl, max_lifetime } => (b's', micros(ttl), micros(max_lifetime)),
+        };
         let mut write = self.call(&self.scripts.write, names, &names.hash());
         write.arg(u8::from(self.fields_expire)).arg(&bytes_of(self.numbers.next()));
-        let (condition, fits) = match how.condition {
-            Condition::Always => ("always", [0; 8]),
-            Condition::Absent => ("absent", [0; 8]),
-            Condition::Present => ("present", [0; 8]),
-            Condition::Version(version) => ("version", bytes_of(version)),
-        };
-        write.arg(condition).arg(&fits);
-        match how.expiry {
-            Expiry::Default => write.arg("never").arg(0).arg(0),
-            Expiry::Keep => write.arg("keep").arg(0).arg(0),
-            Expiry::Ttl(ttl) => write.arg("ttl").arg(micros(ttl)).arg(0),
-            Expiry::Sliding { ttl, max_lifetime } => {
-                write.arg("sliding").arg(micros(ttl)).arg(micros(max_lifetime))
-            }
-        };
+        write.arg(&[condition, kind]).arg(fits.as_ref().map_or(&[][..], |fits| fits));
+        write.arg(span).arg(lifetime);
         write
     }
 
