@@ -90,6 +90,16 @@ impl Error {
         Self(Box::new(Inner { kind, detail: None, source: Some(source.into()) }))
     }
 
+    /// An error of this kind with words and a cause.
+    #[cfg(feature = "redis")]
+    pub(crate) fn because(
+        kind: ErrorKind,
+        detail: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Box::new(Inner { kind, detail: Some(detail), source: Some(source.into()) }))
+    }
+
     /// Options that do not go together.
     pub(crate) fn options(detail: &'static str) -> Self {
         Self::with_detail(ErrorKind::InvalidOptions, detail)

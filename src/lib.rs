@@ -29,6 +29,9 @@ mod wheel;
 
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
+pub use self::backend::connect;
+#[cfg(feature = "redis")]
+pub use self::backend::{RedisOptions, RedisStorage};
 pub use self::cache::{
     Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
 };

@@ -1,3 +1,63 @@
-//! What a [`Storage`](crate::Storage) can be made of.
+//! What a [`Storage`](crate::Storage) can be made of, and one address for each of them.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+
+use std::sync::Arc;
+
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStorage};
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+
+/// Returns the storage at an address: `memory:`, a cache of this process with its defaults; or
+/// `redis://[user:password@]host[:port][/database]`, and `rediss://` for the same through TLS (the
+/// features `redis` and `redis-tls`).
+///
+/// # Errors
+///
+/// `InvalidOptions` for an address of no storage that was built in, with words that say which feature
+/// is missing; those of `RedisStorage::connect`. None of them shows the address: it may hold a
+/// password.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> scopecache::Result<()> { pollster::block_on(async {
+/// let storage = scopecache::connect("memory:").await?;
+/// storage.set("motd", "hello".into(), scopecache::Options::new()).await?;
+/// # Ok(()) }) }
+/// ```
+pub async fn connect(url: &str) -> Result<Arc<dyn Storage>> {
+    let (scheme, _) = url.split_once(':').unwrap_or_default();
+    match scheme {
+        "memory" if url == "memory:" => Ok(Arc::new(Cache::builder().build()?)),
+        "memory" => Err(Error::options("the address of the storage in memory is `memory:` alone")),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        #[cfg(not(feature = "redis"))]
+        "redis" => Err(Error::options("redis:// needs the feature `redis`")),
+        #[cfg(feature = "redis-tls")]
+        "rediss" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        #[cfg(not(feature = "redis-tls"))]
+        "rediss" => Err(Error::options("rediss:// needs the feature `redis-tls`")),
+        _ => Err(Error::options("the address must begin with memory:, redis:// or rediss://")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn an_address_of_nothing_is_refused_and_not_shown() {
+        for url in ["", "memory", "memory:x", "secret://secret", "redis-secret"] {
+            let Err(error) = pollster::block_on(connect(url)) else { panic!("{url} is taken") };
+            assert_eq!(error.kind(), ErrorKind::InvalidOptions);
+            assert!(!format!("{error:?}").contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The scripts: one for each call that changes something.
+//!
+//! Each runs on the server at one moment. What is named by a user, a session or a key comes as
+//! `KEYS` or `ARGV` and is never joined into a script or read as a pattern. Keys that are not in
+//! `KEYS` are named by their user's prefix and a suffix of known length.
+
+/// How many sessions a step unlinks at most, and after how many items that the server frees on the spot
+/// it ends: it is to keep the server busy for less than a millisecond.
+const STEP: &str = "64";
+const FREED: &str = "1500";
+
+/// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
+const ABANDONED: &str = "10000";
+
+/// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
+///
+/// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
+/// the sessions' hashes begin with. Functions are made anew whenever a script runs, so each script has
+/// those alone that it needs.
+const HEAD: &str = r"
+local call = redis.call
+local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local sid = ARGV[1]
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now / 1000)
+local LAST, FOREVER = 9007199254740991, math.huge
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function is_of(hash, incarnation)
+  return incarnation and call('HGET', hash, '') == incarnation
+end
+
+local function decode(item)
+  if not item or #item < 40 then return nil end
+  local created, deadline, ttl, last = struct.unpack('>I8I8I8I8', item, 9)
+  if deadline ~= 0 and deadline <= now then return nil end
+  return {version = string.sub(item, 1, 8), created = created, deadline = deadline, ttl = ttl,
+    last = last, data = string.sub(item, 41)}
+end
+";
+
+/// What stores. The first command that changes anything is one that the server refuses when its memory
+/// is full: it refuses none of those that follow.
+const STORING: &str = r"
+local function find(hash, field)
+  if not is_of(hash, call('GET', g)) then return nil end
+  return decode(call('HGET', hash, field))
+end
+
+local function after(span)
+  return math.min(now + span, LAST)
+end
+
+-- Lets a key live until then at least; where that changes its end, a second longer, so that not each
+-- write changes it again. Answers the new end, or nothing where the old one will do.
+local function extend(key, is_new, least)
+  if least == FOREVER then
+    if is_new or call('PERSIST', key) == 1 then return least end
+    return nil
+  end
+  if not is_new then
+    local left = call('PTTL', key)
+    if left < 0 or now_ms + left >= least then return nil end
+  end
+  call('PEXPIREAT', key, whole(least + 1000))
+  return least + 1000
+end
+
+-- Stores an item; `fresh` names the incarnation if the user has none. Answers whether that was so.
+local function store(field, item, fresh, fields_expire)
+  local incarnation = call('GET', g)
+  local is_first = not incarnation
+  if is_first then
+    incarnation = fresh
+    call('SET', g, fresh)
+  end
+  local bytes = item.version ..
+    struct.pack('>I8I8I8I8', item.created, item.deadline, item.ttl, item.last) .. item.data
+  local is_new = call('HGET', base, '') ~= incarnation
+  if is_new then
+    if call('EXISTS', base) == 1 then call('UNLINK', base) end
+    call('HSET', base, '', incarnation, field, bytes)
+  else
+    call('HSET', base, field, bytes)
+  end
+  local ends = item.deadline == 0 and FOREVER or math.ceil(item.deadline / 1000)
+  if fields_expire == '1' and ends ~= FOREVER then
+    call('HPEXPIREAT', base, whole(ends), 'FIELDS', 1, field)
+  end
+  -- Whatever is in a hash, its end comes after theirs, and those of the set and of the incarnation
+  -- after it.
+  local hash_ends = extend(base, is_new, ends + 100)
+  if not hash_ends then return is_first end
+  extend(g, is_first, hash_ends)
+  if sid == '' then return is_first end
+  local score = hash_ends == FOREVER and '+inf' or whole(hash_ends)
+  local is_alone = call('EXISTS', x) == 0
+  if is_new then call('ZADD', x, score, sid) else call('ZADD', x, 'GT', score, sid) end
+  extend(x, is_alone, hash_ends)
+  if is_new then
+    -- Sessions that ended by themselves: each that begins takes some along.
+    local over = call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
+    for _, one in ipairs(over) do call('ZREM', x, one) end
+  end
+  return is_first
+end
+";
+
+const RENEWING: &str = r"
+-- A new deadline for an item that is there, within its last one where it slides.
+local function renew(field, item, ttl, fields_expire)
+  item.deadline = after(ttl)
+  if item.ttl ~= 0 then
+    item.ttl = ttl
+    item.deadline = math.min(item.deadline, item.last)
+  end
+  store(field, item, '', fields_expire)
+  return item.deadline
+end
+";
+
+/// What unlinks sessions of deleted incarnations.
+const SWEEPING: &str = r"
+-- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
+-- whoever goes on then says so to the others.
+local function sweep(list, goes_on)
+  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
+  local present = call('GET', user .. 'g')
+  local sids = call('ZRANGE', list, 0, STEP - 1)
+  local removed, done, freed = 0, 0, 0
+  for _, one in ipairs(sids) do
+    done = done + 1
+    local hash = user .. 's' .. one
+    local of = call('HGET', hash, '')
+    if of and of ~= present then
+      local size = call('HLEN', hash)
+      if of == incarnation then removed = removed + size - 1 end
+      call('UNLINK', hash)
+      -- What is larger the server frees on another thread.
+      if size <= 64 then freed = freed + size end
+      if freed > FREED then break end
+    end
+  end
+  call('ZREMRANGEBYRANK', list, 0, done - 1)
+  if call('EXISTS', list) == 1 then
+    if goes_on then call('ZADD', dead, whole(now_ms), list) end
+    return removed, true
+  end
+  call('ZREM', dead, list)
+  return removed, false
+end
+
+-- A step for whoever died or gave up while sweeping.
+local function adopt()
+  local due = whole(now_ms - ABANDONED)
+  local list = call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
+  if list then sweep(list, false) end
+end
+";
+
+const TIDYING: &str = r"
+-- Takes away what is empty: a session, and the incarnation of a user who has nothing left.
+local function tidy()
+  if call('HLEN', base) > 1 then return end
+  call('UNLINK', base)
+  if sid ~= '' then call('ZREM', x, sid) end
+  if call('EXISTS', x, own) == 0 then call('DEL', g) end
+end
+";
+
+/// Stores items, each under the same condition (always, not there, present, a version) and with the same
+/// expiry (none, kept, a TTL, sliding), and counts them.
+const WRITE: &str = r"
+local fields_expire, fresh, how, fits, span, lifetime = unpack(ARGV, 2, 7)
+local condition, kind = string.sub(how, 1, 1), string.sub(how, 2)
+local stored, is_first = 0, false
+for i = 8, #ARGV, 3 do
+  local field = ARGV[i]
+  local old = nil
+  if condition ~= 'a' or kind == 'k' then old = find(base, field) end
+  if condition == 'a' or (condition == 'n' and not old) or (condition == 'p' and old)
+    or (condition == 'v' and old and old.version == fits) then
+    local item = {version = ARGV[i + 1], data = ARGV[i + 2], created = now, deadline = 0, ttl = 0,
+      last = 0}
+    if kind == 't' then
+      item.deadline = after(tonumber(span))
+    elseif kind == 's' then
+      item.ttl = math.min(tonumber(span), LAST)
+      item.last = after(tonumber(lifetime))
+      item.deadline = math.min(after(item.ttl), item.last)
+    elseif kind == 'k' and old then
+      item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
+    end
+    is_first = store(field, item, fresh, fields_expire) or is_first
+    stored = stored + 1
+  end
+end
+";
+
+/// A new deadline for each field that still has the version that was read, by its own TTL; answers
+/// them, 0 for what is another or gone.
+const RENEW: &str = r"
+local deadlines = {}
+for i = 3, #ARGV, 2 do
+  local item = find(base, ARGV[i])
+  local fits = item and item.version == ARGV[i + 1]
+  deadlines[#deadlines + 1] = fits and renew(ARGV[i], item, item.ttl, ARGV[2]) or 0
+end
+return deadlines
+";
+
+/// A new TTL, whatever the version; answers whether there is an item.
+const TOUCH: &str = r"
+local item = find(base, ARGV[3])
+if not item then return 0 end
+renew(ARGV[3], item, math.min(tonumber(ARGV[4]), LAST), ARGV[2])
+return 1
+";
+
+/// Returns the item as it is stored.
+const TAKE: &str = r"
+local field = ARGV[2]
+if not is_of(base, call('GET', g)) then return false end
+local bytes = call('HGET', base, field)
+if not decode(bytes) then return false end
+call('HDEL', base, field)
+tidy()
+return bytes
+";
+
+const DELETE_KEYS: &str = r"
+if not is_of(base, call('GET', g)) then return 0 end
+local removed = 0
+for i = 2, #ARGV do removed = removed + call('HDEL', base, ARGV[i]) end
+tidy()
+return removed
+";
+
+const DELETE_SESSION: &str = r"
+local removed = 0
+if is_of(base, call('GET', g)) then removed = call('HLEN', base) - 1 end
+call('UNLINK', base)
+call('ZREM', x, sid)
+if call('EXISTS', x, own) == 0 then call('DEL', g) end
+adopt()
+return removed
+";
+
+/// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at once;
+/// more become a list that waits for `SWEEP`. Answers what was removed, and the name of that list.
+const DELETE_USER: &str = r"
+local incarnation = call('GET', g)
+local removed = 0
+if is_of(own, incarnation) then removed = call('HLEN', own) - 1 end
+call('DEL', g)
+call('UNLINK', own)
+if call('EXISTS', x) == 0 then
+  adopt()
+  return {removed, ''}
+end
+-- Named by `fresh` where the incarnation is lost and what it held is not.
+local list = string.sub(own, 1, -2) .. 'd' .. (incarnation or ARGV[2])
+call('RENAME', x, list)
+local swept, is_more = sweep(list, true)
+return {removed + swept, is_more and list or ''}
+";
+
+/// One more step; answers what was removed, and whether more is left.
+const SWEEP: &str = r"
+local removed, is_more = sweep(ARGV[2], true)
+return {removed, is_more and 1 or 0}
+";
+
+/// A part of the keys of a hash, and the bytes that were looked at; what has expired goes on the way.
+const LIST_KEYS: &str = r"
+local names, seen = {}, 0
+if not is_of(base, call('GET', g)) then return {'0', names, seen} end
+local page = call('HSCAN', base, ARGV[2], 'COUNT', ARGV[3])
+for i = 1, #page[2], 2 do
+  local field, bytes = page[2][i], page[2][i + 1]
+  seen = seen + #bytes
+  if field ~= '' then
+    if decode(bytes) then
+      names[#names + 1] = field
+    else
+      call('HDEL', base, field)
+    end
+  end
+end
+tidy()
+return {page[1], names, seen}
+";
+
+/// A part of the sessions of a user: those with a live item among their first ones, and those of which
+/// that is not known. What has nothing at all goes on the way.
+const LIST_SESSIONS: &str = r"
+local names, open, seen = {}, {}, 0
+local incarnation = call('GET', g)
+local page = call('ZSCAN', x, ARGV[2], 'COUNT', ARGV[3])
+for i = 1, #page[2], 2 do
+  local one = page[2][i]
+  local hash = base .. one
+  local lives, is_whole = false, true
+  if is_of(hash, incarnation) then
+    local part = call('HSCAN', hash, '0', 'COUNT', 4)
+    for j = 1, #part[2], 2 do
+      seen = seen + #part[2][j + 1]
+      if part[2][j] ~= '' and decode(part[2][j + 1]) then lives = true end
+    end
+    is_whole = part[1] == '0'
+  end
+  if lives then
+    names[#names + 1] = one
+  elseif is_whole then
+    call('UNLINK', hash)
+    call('ZREM', x, one)
+  else
+    open[#open + 1] = one
+  end
+end
+if call('EXISTS', x, own) == 0 then call('DEL', g) end
+return {page[1], names, open, seen}
+";
+
+/// A script, and the name under which a server knows it that has run it.
+pub(super) struct Script {
+    pub(super) code: String,
+    pub(super) hash: String,
+}
+
+/// The scripts as the server takes them.
+pub(super) struct Scripts {
+    pub(super) write: Script,
+    pub(super) renew: Script,
+    pub(super) touch: Script,
+    pub(super) take: Script,
+    pub(super) delete_keys: Script,
+    pub(super) delete_session: Script,
+    pub(super) delete_user: Script,
+    pub(super) sweep: Script,
+    pub(super) list_keys: Script,
+    pub(super) list_sessions: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let constants = format!("local STEP, FREED, ABANDONED = {STEP}, {FREED}, {ABANDONED}");
+        let script = |parts: &[&str]| {
+            let code = format!("{constants}{HEAD}{}", parts.concat());
+            let hash = redis::Script::new(&code).get_hash().to_owned();
+            Script { code, hash }
+        };
+        // Only the first write of an incarnation looks whether there is anything to sweep.
+        let adopt = format!("if is_first then {SWEEPING} adopt() end return stored");
+        Self {
+            write: script(&[STORING, WRITE, &adopt]),
+            renew: script(&[STORING, RENEWING, RENEW]),
+            touch: script(&[STORING, RENEWING, TOUCH]),
+            take: script(&[TIDYING, TAKE]),
+            delete_keys: script(&[TIDYING, DELETE_KEYS]),
+            delete_session: script(&[SWEEPING, DELETE_SESSION]),
+            delete_user: script(&[SWEEPING, DELETE_USER]),
+            sweep: script(&[SWEEPING, SWEEP]),
+            list_keys: script(&[TIDYING, LIST_KEYS]),
+            list_sessions: script(&[LIST_SESSIONS]),
+        }
+    }
+}

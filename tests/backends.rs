@@ -1,0 +1,129 @@
+//! The suite of all storages on real servers. `scripts/backends test` starts them and says where
+//! they are; without that there is nothing to try, and this fails.
+
+#[path = "backends/access.rs"]
+mod access;
+#[path = "backends/faults.rs"]
+mod faults;
+#[path = "backends/lab.rs"]
+mod lab;
+#[path = "backends/load.rs"]
+mod load;
+#[path = "backends/server.rs"]
+mod server;
+#[path = "backends/steps.rs"]
+mod steps;
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use lab::{RedisLab, servers};
+use load::Outcome;
+use scopecache::conformance::{Matrix, Report, run};
+use server::Server;
+
+/// Of the tests that start servers of their own, one runs at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn every_server_passes_every_case() {
+    let servers = servers();
+    let reports: Vec<Report> = thread::scope(|scope| {
+        let runs: Vec<_> = servers
+            .iter()
+            .map(|(name, url)| scope.spawn(move || run(name, &RedisLab::new(url))))
+            .collect();
+        runs.into_iter().map(|run| run.join().expect("the suite does not panic")).collect()
+    });
+    println!("{}", Matrix(&reports));
+    for report in &reports {
+        println!("{report}");
+    }
+    assert!(reports.iter().all(Report::passed), "see the matrix");
+}
+
+#[test]
+fn calls_cost_what_is_documented_and_leave_nothing_behind() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    on_all("steps", |server| async move {
+        steps::calls_take_the_documented_round_trips(&server).await;
+        steps::closing_gives_the_connection_up(&server).await;
+        steps::what_expired_hides_no_session(&server).await;
+        steps::sessions_that_ended_are_forgotten(&server).await;
+        steps::others_finish_what_a_dead_client_left(&server).await;
+    });
+}
+
+#[test]
+fn faults_lose_nothing_and_bring_nothing_back() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcomes: Vec<Outcome> = [
+        on_all("killed", faults::killed),
+        on_all("cut", faults::cut),
+        on_all("paused", faults::paused),
+        on_all("full", faults::full),
+        on_all("demoted", faults::demoted),
+        on_all("forgetful", faults::forgetful),
+        on_all("two", faults::two_deleters),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(off_by_a_day())
+    .collect();
+    println!("fault                server     acknowledged   lost resurrections  s to recover");
+    for outcome in &outcomes {
+        println!("{outcome}");
+    }
+    assert!(outcomes.iter().all(Outcome::passed), "see the table");
+    // What would be seen if something were lost: this server writes nothing down.
+    let forgets = Server::start("redis-7.0", "control", &["--appendonly", "no"]);
+    assert!(!runtime().block_on(faults::killed(forgets)).passed(), "a loss is not noticed");
+}
+
+#[test]
+fn who_may_not_is_told_why() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    on_all("refused", |server| async move {
+        access::documented_rights_suffice(&server).await;
+        access::clusters_are_refused(server.name()).await;
+        access::refusals_say_what_to_do(server).await;
+    });
+    for name in ["redis-7.0", "valkey-8"] {
+        runtime().block_on(access::through_tls(name));
+    }
+}
+
+/// The servers whose allocator is their own: the one that Debian's are linked to and the library that
+/// makes a clock wrong wait for each other.
+fn off_by_a_day() -> Vec<Outcome> {
+    let trials = ["redis-6.2", "redis-8.2"].map(|name| {
+        [("+1d", "clock a day ahead"), ("-1d", "clock a day behind")]
+            .map(|(skew, fault)| runtime().block_on(faults::off_by_a_day(name, skew, fault)))
+    });
+    trials.into_iter().flatten().collect()
+}
+
+/// Runs a trial on a server of its own of each kind, side by side.
+fn on_all<T: Send, F: Future<Output = T>>(
+    purpose: &str,
+    trial: impl Fn(Server) -> F + Sync,
+) -> Vec<T> {
+    let servers = servers();
+    thread::scope(|scope| {
+        let mut runs = Vec::new();
+        for (name, _) in servers.iter().filter(|(_, url)| url.starts_with("redis:")) {
+            let trial = &trial;
+            let run = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
+                let server = Server::start(name, purpose, &[]);
+                runtime().block_on(trial(server))
+            });
+            runs.push(run.expect("a thread"));
+        }
+        runs.into_iter().map(|run| run.join().expect("the trial passes")).collect()
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().expect("threads and a timer")
+}
