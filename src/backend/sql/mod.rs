@@ -95,7 +95,7 @@ const CHUNK: usize = 500;
 /// |---|---|---|
 /// | `get`; `get_many` for each 500 keys | 1 | 1 |
 /// | a hit that renews a sliding TTL, besides | 1 | 1 |
-/// | `set`, `write` | 1 | 1; 4 for the first key of a session |
+/// | `set`, `write` | 1 | 1; 6 for the first key of a session |
 /// | `write` if absent, where an expired item is in the way | 1 | 3 |
 /// | `take` | 1 | 2 |
 /// | `touch`, a page of `keys` or `sessions` | 1 | 1 |

@@ -219,13 +219,20 @@ impl MySqlEngine {
         Ok(version)
     }
 
-    /// Makes the rows that a key needs to stand in. Empty ones are invisible, so there is no need of a
-    /// transaction: where a deletion takes them away again, the write is attempted again.
-    async fn make_parents(&self, at: At<'_>, lease: &mut Lease<MySql>) -> Result<(), sqlx::Error> {
+    /// Makes the rows that a key needs to stand in, and writes it. They are held until it is written:
+    /// else a client that deletes them all the time would keep it from ever being.
+    async fn write_with_parents(
+        &self,
+        at: At<'_>,
+        write: Query<'_, MySql, MySqlArguments>,
+        lease: &mut Lease<MySql>,
+    ) -> Result<(), sqlx::Error> {
+        lease.begin().await?;
         query(self.sql.make_user.clone()).bind(at.user).execute(lease.next()).await?;
         let session = query(self.sql.make_session.clone()).bind(at.user).bind(at.session);
         session.execute(lease.next()).await?;
-        Ok(())
+        write.execute(lease.next()).await?;
+        lease.commit().await
     }
 
     async fn upsert(
@@ -239,8 +246,7 @@ impl MySqlEngine {
         let upsert = || insertion(keeping[usize::from(draft.keeps_ttl)], at, key, draft);
         match upsert().execute(lease.next()).await {
             Err(error) if code(&error).as_deref() == Some(NO_PARENT) => {
-                self.make_parents(at, lease).await?;
-                upsert().execute(lease.next()).await?;
+                self.write_with_parents(at, upsert(), lease).await?;
             }
             done => {
                 done?;
@@ -257,23 +263,22 @@ impl MySqlEngine {
         lease: &mut Lease<MySql>,
     ) -> Result<bool, sqlx::Error> {
         let insert = || insertion(&self.sql.insert, at, key, draft);
-        let mut has_parents = false;
         loop {
-            let Err(error) = insert().execute(lease.next()).await else { return Ok(true) };
-            match code(&error).as_deref() {
-                Some(NO_PARENT) if !has_parents => {
-                    self.make_parents(at, lease).await?;
-                    has_parents = true;
-                }
-                Some(DUPLICATE) => {
-                    // What has expired is absent. Who goes first after that has inserted.
-                    let expired = query(self.sql.delete_expired.clone());
-                    let expired = expired.bind(at.user).bind(at.session).bind(key.as_bytes());
-                    if expired.execute(lease.next()).await?.rows_affected() == 0 {
-                        return Ok(false);
-                    }
-                }
-                _ => return Err(error),
+            let mut inserted = insert().execute(lease.next()).await.map(drop);
+            if let Err(error) = &inserted
+                && code(error).as_deref() == Some(NO_PARENT)
+            {
+                inserted = self.write_with_parents(at, insert(), lease).await;
+            }
+            let Err(error) = inserted else { return Ok(true) };
+            if code(&error).as_deref() != Some(DUPLICATE) || !lease.roll_back().await {
+                return Err(error);
+            }
+            // What has expired is absent. Who goes first after that has inserted.
+            let expired = query(self.sql.delete_expired.clone());
+            let expired = expired.bind(at.user).bind(at.session).bind(key.as_bytes());
+            if expired.execute(lease.next()).await?.rows_affected() == 0 {
+                return Ok(false);
             }
         }
     }

@@ -132,8 +132,11 @@ impl<DB: Session> Lease<DB> {
     }
 
     /// Ends a transaction that an error has left open; whether the connection may serve on.
-    async fn roll_back(&mut self) -> bool {
-        !self.is_in_transaction || DB::say(self.next(), "ROLLBACK").await.is_ok()
+    pub(super) async fn roll_back(&mut self) -> bool {
+        if self.is_in_transaction {
+            self.is_in_transaction = DB::say(self.next(), "ROLLBACK").await.is_err();
+        }
+        !self.is_in_transaction
     }
 }
 
