@@ -91,6 +91,17 @@ fn each_call_sends_as_many_statements_as_it_says() {
                 count.of(nobody, async |storage| set(storage, session()).await).await,
                 [1, 6],
             ),
+            (
+                "set_many of 64",
+                count
+                    .of(there, async |storage| {
+                        let items: Vec<_> =
+                            keys[..64].iter().map(|key| (*key, "v".into())).collect();
+                        storage.set_many(&items, session()).await.expect("it runs");
+                    })
+                    .await,
+                [1, 1],
+            ),
             ("write if absent", count.of(absent, write(Condition::Absent)).await, [1, 1]),
             ("write if present", count.of(there, write(Condition::Present)).await, [1, 1]),
             (

@@ -20,6 +20,10 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// Whether the condition held, and the draft was written.
     async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool>;
 
+    /// Writes drafts of different keys that are alike but for data and version, whatever is there.
+    async fn write_many(&self, at: At<'_>, items: &[(&str, Draft<'_>)], end: Instant)
+    -> Result<()>;
+
     async fn take(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>>;
 
     /// Gives an item that is alive a new TTL; whether there was one.
@@ -109,3 +113,6 @@ impl Cursor {
 
 /// Rows of one batch: of what has expired, and of what a scan looks at.
 pub(super) const BATCH: usize = 1000;
+
+/// Items that are written by one statement, at most.
+pub(super) const ITEMS: usize = 64;

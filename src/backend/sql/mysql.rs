@@ -1,6 +1,11 @@
-//! The statements for MariaDB and MySQL.
+//! The calls on MariaDB and MySQL.
 //!
-//! Neither `RETURNING` nor anything else that only one of the two has.
+//! Neither `RETURNING` nor anything else that only one of the two has. The number of rows of an
+//! `UPDATE` is that of the rows it found, changed or not: the driver asks for that.
+
+mod clean;
+mod lists;
+mod statements;
 
 use std::time::Duration;
 
@@ -10,17 +15,15 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr, query, raw_sql};
 use tokio::time::Instant;
 
-use super::engine::{BATCH, Cursor, Engine, Owner};
+use self::lists::{one_of, padded, places};
+use self::statements::{Statements, values};
+use super::engine::{Cursor, Engine, ITEMS, Owner};
 use super::failure::code;
-use super::item::{At, COLUMNS, Draft, State, Stored, number};
+use super::item::{At, Draft, State, Stored, number};
 use super::pool::{Lease, Pool, Session};
 use super::schema::{self, Tables};
 use crate::error::Result;
 use crate::options::Condition;
-
-/// When the statement began, and this very moment, in microseconds after 1970.
-const BEGAN: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
-const NOW: &str = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)";
 
 const DUPLICATE: &str = "1062";
 const NO_PARENT: &str = "1452";
@@ -62,130 +65,6 @@ impl Session for MySql {
         statement: &'static str,
     ) -> Result<(), sqlx::Error> {
         raw_sql(statement).execute(connection).await.map(drop)
-    }
-}
-
-/// The text of each statement, or what comes before and after the names of the rows.
-///
-/// `VALUES` of a duplicate, and assignments from left to right that see those before them, are of both
-/// servers. A row that a statement waits for is looked at as it is once the wait is over.
-struct Statements {
-    get: String,
-    insert: SqlStr,
-    upsert: SqlStr,
-    upsert_keeping: SqlStr,
-    update: [[SqlStr; 2]; 2],
-    make_user: SqlStr,
-    make_session: SqlStr,
-    delete_expired: SqlStr,
-    delete_version: SqlStr,
-    touch: SqlStr,
-    renew: SqlStr,
-    delete_keys: String,
-    lock_session: SqlStr,
-    delete_session_keys: SqlStr,
-    delete_session: SqlStr,
-    lock_user: SqlStr,
-    delete_user_keys: SqlStr,
-    delete_user: SqlStr,
-    keys: SqlStr,
-    sessions: SqlStr,
-    find_expired: SqlStr,
-    scan_sessions: SqlStr,
-    scan_users: SqlStr,
-    without_keys: String,
-    without_sessions: String,
-}
-
-impl Statements {
-    fn new(tables: &Tables) -> Self {
-        let Tables { usr, sess, kv, .. } = tables;
-        let text = |text: String| AssertSqlSafe(text).into_sql_str();
-        let insert = format!(
-            "INSERT INTO {kv} (u, s, k, v, ver, created, exp, ttl, last) \
-             VALUES (?, ?, ?, ?, ?, {BEGAN}, {BEGAN} + ?, ?, {BEGAN} + ?)"
-        );
-        let upsert = format!(
-            "{insert} ON DUPLICATE KEY UPDATE \
-             v = VALUES(v), ver = VALUES(ver), created = VALUES(created)"
-        );
-        // One look at the clock for all three.
-        let keeping = format!(
-            "exp = IF(exp > {NOW}, exp, NULL), ttl = IF(exp IS NULL, NULL, ttl), \
-             last = IF(exp IS NULL, NULL, last)"
-        );
-        let of_key = "u = ? AND s = ? AND k = ?";
-        let alive = format!("(exp IS NULL OR exp > {NOW})");
-        let update = |expiry: &str, condition: &str| {
-            text(format!(
-                "UPDATE {kv} SET v = ?, ver = ?, created = {BEGAN}{expiry} \
-                 WHERE {of_key} AND {alive}{condition}"
-            ))
-        };
-        let expiry = format!(", exp = {BEGAN} + ?, ttl = ?, last = {BEGAN} + ?");
-        let fits = " AND ver = ?";
-        Self {
-            get: format!("SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = ? AND s = ? AND "),
-            upsert: text(format!(
-                "{upsert}, exp = VALUES(exp), ttl = VALUES(ttl), last = VALUES(last)"
-            )),
-            upsert_keeping: text(format!("{upsert}, {keeping}")),
-            insert: text(insert),
-            update: [
-                [update(&expiry, ""), update(&expiry, fits)],
-                [update("", ""), update("", fits)],
-            ],
-            make_user: text(format!("INSERT IGNORE INTO {usr} (u) VALUES (?)")),
-            make_session: text(format!("INSERT IGNORE INTO {sess} (u, s) VALUES (?, ?)")),
-            delete_expired: text(format!("DELETE FROM {kv} WHERE {of_key} AND exp <= {NOW}")),
-            delete_version: text(format!(
-                "DELETE FROM {kv} WHERE {of_key} AND {alive} AND ver = ?"
-            )),
-            touch: text(format!(
-                "UPDATE {kv} SET exp = LEAST({BEGAN} + ?, IFNULL(last, {BEGAN} + ?)), \
-                 ttl = IF(ttl IS NULL, NULL, ?) WHERE {of_key} AND {alive}"
-            )),
-            renew: text(format!(
-                "UPDATE {kv} SET exp = ? WHERE {of_key} AND {alive} AND ver = ? AND ttl = ? \
-                 AND exp < ?"
-            )),
-            delete_keys: format!("DELETE FROM {kv} WHERE u = ? AND s = ? AND "),
-            lock_session: text(format!("SELECT s FROM {sess} WHERE u = ? AND s = ? FOR UPDATE")),
-            delete_session_keys: text(format!("DELETE FROM {kv} WHERE u = ? AND s = ?")),
-            delete_session: text(format!("DELETE FROM {sess} WHERE u = ? AND s = ?")),
-            lock_user: text(format!(
-                "SELECT COUNT(*) FROM {usr} LEFT JOIN {sess} ON {sess}.u = {usr}.u \
-                 WHERE {usr}.u = ? FOR UPDATE"
-            )),
-            delete_user_keys: text(format!("DELETE FROM {kv} WHERE u = ?")),
-            delete_user: text(format!("DELETE FROM {usr} WHERE u = ?")),
-            keys: text(format!(
-                "SELECT k FROM {kv} WHERE u = ? AND s = ? AND k > ? AND {alive} ORDER BY k LIMIT ?"
-            )),
-            sessions: text(format!(
-                "SELECT s FROM {sess} WHERE u = ? AND s > ? AND EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s AND {alive}) ORDER BY s LIMIT ?"
-            )),
-            find_expired: text(format!(
-                "SELECT u, s, k FROM {kv} WHERE exp <= {BEGAN} ORDER BY exp LIMIT {BATCH} \
-                 FOR UPDATE SKIP LOCKED"
-            )),
-            scan_sessions: text(format!(
-                "SELECT u, s, CAST(NOT EXISTS (SELECT 1 FROM {kv} WHERE {kv}.u = {sess}.u \
-                 AND {kv}.s = {sess}.s) AS SIGNED) FROM {sess} \
-                 WHERE u > ? OR (u = ? AND s > ?) ORDER BY u, s LIMIT {BATCH}"
-            )),
-            scan_users: text(format!(
-                "SELECT u, CAST(NOT EXISTS (SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u) \
-                 AS SIGNED) FROM {usr} WHERE u > ? ORDER BY u LIMIT {BATCH}"
-            )),
-            without_keys: format!(
-                " AND NOT EXISTS (SELECT 1 FROM {kv} WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s)"
-            ),
-            without_sessions: format!(
-                " AND NOT EXISTS (SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u)"
-            ),
-        }
     }
 }
 
@@ -242,8 +121,8 @@ impl MySqlEngine {
         draft: &Draft<'_>,
         lease: &mut Lease<MySql>,
     ) -> Result<bool, sqlx::Error> {
-        let keeping = [&self.sql.upsert, &self.sql.upsert_keeping];
-        let upsert = || insertion(keeping[usize::from(draft.keeps_ttl)], at, key, draft);
+        let text = &self.sql.upsert[usize::from(draft.keeps_ttl)];
+        let upsert = || insertion(text, at, key, draft);
         match upsert().execute(lease.next()).await {
             Err(error) if code(&error).as_deref() == Some(NO_PARENT) => {
                 self.write_with_parents(at, upsert(), lease).await?;
@@ -319,76 +198,7 @@ impl MySqlEngine {
         }
         get.fetch_all(lease.next()).await?.iter().map(Stored::from_row).collect()
     }
-
-    /// Locks those of the rows that hold nothing and nobody works on, and deletes them. Once they are
-    /// locked nobody adds to them; what was added before is seen by the second statement.
-    async fn tidy_in(
-        &self,
-        owners: &[Owner],
-        lease: &mut Lease<MySql>,
-    ) -> Result<u64, sqlx::Error> {
-        let Tables { usr, sess, .. } = &self.tables;
-        let Statements { without_keys, without_sessions, .. } = &self.sql;
-        lease.begin().await?;
-        let any = any_of("u = ? AND s = ?", places(owners.len()));
-        let lock = format!("SELECT u, s FROM {sess} WHERE {any}{without_keys} {LOCK}");
-        let mut lock = query(AssertSqlSafe(lock));
-        for (user, session) in padded(owners) {
-            lock = lock.bind(user).bind(session);
-        }
-        let mut gone = 0;
-        let locked: Vec<Owner> = owners_of(&lock.fetch_all(lease.next()).await?)?;
-        if !locked.is_empty() {
-            let any = any_of("u = ? AND s = ?", places(locked.len()));
-            let delete = format!("DELETE FROM {sess} WHERE {any}{without_keys}");
-            let mut delete = query(AssertSqlSafe(delete));
-            for (user, session) in padded(&locked) {
-                delete = delete.bind(user).bind(session);
-            }
-            gone += delete.execute(lease.next()).await?.rows_affected();
-        }
-        let any = one_of("u", places(owners.len()));
-        let lock = format!("SELECT u FROM {usr} WHERE {any}{without_sessions} {LOCK}");
-        let mut lock = query(AssertSqlSafe(lock));
-        for (user, _) in padded(owners) {
-            lock = lock.bind(user);
-        }
-        let locked = names(lock.fetch_all(lease.next()).await?)?;
-        if !locked.is_empty() {
-            let any = one_of("u", places(locked.len()));
-            let delete = format!("DELETE FROM {usr} WHERE {any}{without_sessions}");
-            let mut delete = query(AssertSqlSafe(delete));
-            for user in padded(&locked) {
-                delete = delete.bind(user);
-            }
-            gone += delete.execute(lease.next()).await?.rows_affected();
-        }
-        lease.commit().await?;
-        Ok(gone)
-    }
-
-    async fn expire_in(&self, lease: &mut Lease<MySql>) -> Result<Vec<Owner>, sqlx::Error> {
-        lease.begin().await?;
-        let rows = query(self.sql.find_expired.clone()).fetch_all(lease.next()).await?;
-        let owners = owners_of(&rows)?;
-        let keys: Vec<Vec<u8>> =
-            rows.iter().map(|row| row.try_get(2)).collect::<Result<_, sqlx::Error>>()?;
-        let expired: Vec<_> = owners.iter().zip(&keys).collect();
-        for some in expired.chunks(128) {
-            let any = any_of("u = ? AND s = ? AND k = ?", places(some.len()));
-            let delete = format!("DELETE FROM {} WHERE {any}", self.tables.kv);
-            let mut delete = query(AssertSqlSafe(delete));
-            for ((user, session), key) in padded(some) {
-                delete = delete.bind(user).bind(session).bind(*key);
-            }
-            delete.execute(lease.next()).await?;
-        }
-        lease.commit().await?;
-        Ok(owners)
-    }
 }
-
-const LOCK: &str = "FOR UPDATE SKIP LOCKED";
 
 #[async_trait]
 impl Engine for MySqlEngine {
@@ -430,6 +240,36 @@ impl Engine for MySqlEngine {
                 }
             };
             (lease, is_stored)
+        };
+        self.pool.run(end, write).await
+    }
+
+    async fn write_many(
+        &self,
+        at: At<'_>,
+        items: &[(&str, Draft<'_>)],
+        end: Instant,
+    ) -> Result<()> {
+        let Some((_, draft)) = items.first() else { return Ok(()) };
+        let write = |mut lease: Lease<MySql>| async move {
+            let rows = vec![values(); items.len()].join(", ");
+            let rest = &self.sql.upsert_many[usize::from(draft.keeps_ttl)];
+            let text = format!("{} {rows} {rest}", self.sql.insert_many);
+            let upsert = || {
+                // Kept prepared only where it is of the length that most have.
+                let mut upsert = query(AssertSqlSafe(&*text)).persistent(items.len() == ITEMS);
+                for (key, draft) in items {
+                    upsert = bind(upsert, at, key, draft);
+                }
+                upsert
+            };
+            let mut done = upsert().execute(lease.next()).await.map(drop);
+            if let Err(error) = &done
+                && code(error).as_deref() == Some(NO_PARENT)
+            {
+                done = self.write_with_parents(at, upsert(), &mut lease).await;
+            }
+            (lease, done)
         };
         self.pool.run(end, write).await
     }
@@ -622,29 +462,19 @@ fn insertion<'q>(
     key: &str,
     draft: &Draft<'_>,
 ) -> Query<'q, MySql, MySqlArguments> {
-    let insert = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
+    bind(query(text.clone()), at, key, draft)
+}
+
+/// Gives one row of [`values`] its values.
+fn bind<'q>(
+    insert: Query<'q, MySql, MySqlArguments>,
+    at: At<'_>,
+    key: &str,
+    draft: &Draft<'_>,
+) -> Query<'q, MySql, MySqlArguments> {
+    let insert = insert.bind(at.user).bind(at.session).bind(key.as_bytes());
     let insert = insert.bind(draft.data).bind(draft.version);
     insert.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us)
-}
-
-/// How many places a statement has for so many names: a power of two, so that few statements are
-/// prepared.
-fn places(count: usize) -> usize {
-    count.next_power_of_two()
-}
-
-/// All of them, the last again and again until each place has one.
-fn padded<T>(all: &[T]) -> impl Iterator<Item = &T> {
-    let missing = if all.is_empty() { 0 } else { places(all.len()) - all.len() };
-    all.iter().chain(all.last().into_iter().cycle().take(missing))
-}
-
-fn one_of(column: &str, places: usize) -> String {
-    format!("{column} IN ({})", vec!["?"; places].join(", "))
-}
-
-fn any_of(condition: &str, places: usize) -> String {
-    format!("({})", vec![format!("({condition})"); places].join(" OR "))
 }
 
 fn names(rows: Vec<MySqlRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {
@@ -653,23 +483,4 @@ fn names(rows: Vec<MySqlRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {
 
 fn owners_of(rows: &[MySqlRow]) -> Result<Vec<Owner>, sqlx::Error> {
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_place_has_a_name() {
-        for count in 1..40 {
-            let all: Vec<usize> = (0..count).collect();
-            let padded: Vec<_> = padded(&all).copied().collect();
-            assert_eq!(padded.len(), places(count));
-            assert_eq!(padded[..count], all);
-            assert!(padded[count..].iter().all(|&name| name == count - 1));
-        }
-        assert_eq!(padded::<u8>(&[]).count(), 0);
-        assert_eq!(one_of("k", 2), "k IN (?, ?)");
-        assert_eq!(any_of("u = ?", 2), "((u = ?) OR (u = ?))");
-    }
 }

@@ -1,23 +1,22 @@
-//! The statements for PostgreSQL.
+//! The calls on PostgreSQL.
+
+mod statements;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, SqlStr, query, raw_sql};
+use sqlx::{AssertSqlSafe, Postgres, Row, query, raw_sql};
 use tokio::time::Instant;
 
-use super::engine::{BATCH, Cursor, Engine, Owner};
+use self::statements::Statements;
+use super::engine::{Cursor, Engine, Owner};
 use super::failure::code;
-use super::item::{At, COLUMNS, Draft, State, Stored, number};
+use super::item::{At, Draft, State, Stored, number};
 use super::pool::{Lease, Pool, Session};
 use super::schema::{self, Tables};
 use crate::error::Result;
 use crate::options::Condition;
-
-/// When the statement began, and this very moment, in microseconds after 1970.
-const BEGAN: &str = "(extract(epoch FROM now()) * 1000000)::bigint";
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// A field has 1 GiB, and a value takes up to half of that on its way.
 const MOST_BYTES: usize = 1 << 29;
@@ -35,7 +34,6 @@ impl Session for Postgres {
         // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way.
         let set = format!(
             "SELECT set_config('default_transaction_isolation', 'read committed', false), \
-             set_config('default_transaction_read_only', 'off', false), \
              set_config('lock_timeout', '{ms}', false), \
              set_config('idle_in_transaction_session_timeout', '{}', false)",
             2 * ms
@@ -55,147 +53,6 @@ impl Session for Postgres {
         statement: &'static str,
     ) -> Result<(), sqlx::Error> {
         raw_sql(statement).execute(connection).await.map(drop)
-    }
-}
-
-/// The text of each statement.
-///
-/// Those that write lock rows in one order: user, session, keys. A write that had the row of a key
-/// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
-/// are chained by counts, which have to be known before the next one begins.
-struct Statements {
-    get: SqlStr,
-    upsert: SqlStr,
-    upsert_keeping: SqlStr,
-    insert: SqlStr,
-    update: SqlStr,
-    take: SqlStr,
-    touch: SqlStr,
-    renew: SqlStr,
-    delete_keys: SqlStr,
-    lock_session: SqlStr,
-    delete_session: SqlStr,
-    lock_user: SqlStr,
-    delete_user_keys: SqlStr,
-    delete_user: SqlStr,
-    keys: SqlStr,
-    sessions: SqlStr,
-    expire: SqlStr,
-    scan_sessions: SqlStr,
-    scan_users: SqlStr,
-    lock_empty_sessions: SqlStr,
-    delete_empty_sessions: SqlStr,
-    lock_empty_users: SqlStr,
-    delete_empty_users: SqlStr,
-}
-
-impl Statements {
-    fn new(tables: &Tables) -> Self {
-        let Tables { usr, sess, kv, .. } = tables;
-        let text = |text: String| AssertSqlSafe(text).into_sql_str();
-        let upsert = format!(
-            "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
-             q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
-              ON CONFLICT DO NOTHING RETURNING 1) \
-             INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
-             SELECT $1, $2, $3, $4, $5, {BEGAN}, {BEGAN} + $6, $7, {BEGAN} + $8 \
-             WHERE (SELECT count(*) FROM q) >= 0 \
-             ON CONFLICT (u, s, k) DO UPDATE \
-             SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
-        );
-        let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
-        // One look at the clock for all three.
-        let keeping = format!(
-            "(exp, ttl, last) = (SELECT a.exp, a.ttl, a.last \
-             FROM (VALUES (old.exp, old.ttl, old.last)) AS a (exp, ttl, last) WHERE a.exp > {NOW})"
-        );
-        // Locks the row first and looks at the clock then.
-        let locked = format!(
-            "WITH l AS MATERIALIZED \
-             (SELECT ver, exp FROM {kv} WHERE u = $1 AND s = $2 AND k = $3 FOR UPDATE) \
-             UPDATE {kv} AS old"
-        );
-        let found = format!(
-            "FROM l WHERE old.u = $1 AND old.s = $2 AND old.k = $3 \
-             AND (l.exp IS NULL OR l.exp > {NOW})"
-        );
-        let of_key = "WHERE u = $1 AND s = $2 AND k = $3";
-        Self {
-            get: text(format!(
-                "SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)"
-            )),
-            insert: text(format!("{upsert}{anew} WHERE old.exp <= {NOW}")),
-            upsert_keeping: text(format!("{upsert}{keeping}")),
-            upsert: text(format!("{upsert}{anew}")),
-            update: text(format!(
-                "{locked} SET v = $4, ver = $5, created = {BEGAN}, \
-                 exp = CASE WHEN $9 THEN old.exp ELSE {BEGAN} + $6 END, \
-                 ttl = CASE WHEN $9 THEN old.ttl ELSE $7 END, \
-                 last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 END \
-                 {found} AND ($10::bigint IS NULL OR l.ver = $10)"
-            )),
-            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, {NOW}, {NOW}")),
-            touch: text(format!(
-                "{locked} SET exp = LEAST({BEGAN} + $4, old.last), \
-                 ttl = CASE WHEN old.ttl IS NULL THEN NULL ELSE $4 END {found}"
-            )),
-            renew: text(format!(
-                "{locked} SET exp = $4 {found} AND l.ver = $5 AND old.ttl = $6 AND old.exp < $4"
-            )),
-            delete_keys: text(format!("DELETE FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)")),
-            lock_session: text(format!("SELECT 1 FROM {sess} WHERE u = $1 AND s = $2 FOR UPDATE")),
-            delete_session: text(format!(
-                "WITH d AS (DELETE FROM {kv} WHERE u = $1 AND s = $2 RETURNING 1), \
-                 e AS (DELETE FROM {sess} WHERE u = $1 AND s = $2) SELECT count(*) FROM d"
-            )),
-            lock_user: text(format!(
-                "WITH p AS MATERIALIZED (SELECT u FROM {usr} WHERE u = $1 FOR UPDATE) \
-                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM \
-                 (SELECT 1 FROM {sess} JOIN p USING (u) ORDER BY s FOR UPDATE OF {sess}) AS all_of)"
-            )),
-            delete_user_keys: text(format!("DELETE FROM {kv} WHERE u = $1")),
-            delete_user: text(format!("DELETE FROM {usr} WHERE u = $1")),
-            keys: text(format!(
-                "SELECT k FROM {kv} WHERE u = $1 AND s = $2 AND k > $3 \
-                 AND (exp IS NULL OR exp > {NOW}) ORDER BY k LIMIT $4"
-            )),
-            sessions: text(format!(
-                "SELECT s FROM {sess} WHERE u = $1 AND s > $2 AND EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s AND (exp IS NULL OR exp > {NOW})) \
-                 ORDER BY s LIMIT $3"
-            )),
-            expire: text(format!(
-                "DELETE FROM {kv} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {kv} \
-                 WHERE exp <= {BEGAN} ORDER BY exp LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) \
-                 RETURNING u, s"
-            )),
-            scan_sessions: text(format!(
-                "SELECT u, s, NOT EXISTS (SELECT 1 FROM {kv} WHERE {kv}.u = {sess}.u \
-                 AND {kv}.s = {sess}.s) FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
-            )),
-            scan_users: text(format!(
-                "SELECT u, NOT EXISTS (SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u) \
-                 FROM {usr} WHERE u > $1 ORDER BY u LIMIT {BATCH}"
-            )),
-            lock_empty_sessions: text(format!(
-                "SELECT {sess}.u, {sess}.s FROM {sess} JOIN unnest($1, $2) AS c (u, s) \
-                 ON {sess}.u = c.u AND {sess}.s = c.s WHERE NOT EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s) FOR UPDATE OF {sess} SKIP LOCKED"
-            )),
-            delete_empty_sessions: text(format!(
-                "DELETE FROM {sess} USING unnest($1, $2) AS c (u, s) \
-                 WHERE {sess}.u = c.u AND {sess}.s = c.s AND NOT EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s)"
-            )),
-            lock_empty_users: text(format!(
-                "SELECT u FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
-                 WHERE {sess}.u = {usr}.u) FOR UPDATE SKIP LOCKED"
-            )),
-            delete_empty_users: text(format!(
-                "DELETE FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
-                 WHERE {sess}.u = {usr}.u)"
-            )),
-        }
     }
 }
 
@@ -257,8 +114,7 @@ impl Engine for PostgresEngine {
 
     async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool> {
         let (text, version) = match draft.condition {
-            Condition::Always if draft.keeps_ttl => (&self.sql.upsert_keeping, None),
-            Condition::Always => (&self.sql.upsert, None),
+            Condition::Always => (&self.sql.upsert[usize::from(draft.keeps_ttl)], None),
             Condition::Absent => (&self.sql.insert, None),
             Condition::Present => (&self.sql.update, Some(None)),
             Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
@@ -272,6 +128,27 @@ impl Engine for PostgresEngine {
             }
             let done = write.execute(lease.next()).await;
             (lease, done.map(|done| done.rows_affected() == 1))
+        };
+        self.pool.run(end, write).await
+    }
+
+    async fn write_many(
+        &self,
+        at: At<'_>,
+        items: &[(&str, Draft<'_>)],
+        end: Instant,
+    ) -> Result<()> {
+        let Some((_, draft)) = items.first() else { return Ok(()) };
+        let keys: &Vec<&[u8]> = &items.iter().map(|(key, _)| key.as_bytes()).collect();
+        let data: &Vec<&[u8]> = &items.iter().map(|(_, draft)| draft.data).collect();
+        let versions: &Vec<i64> = &items.iter().map(|(_, draft)| draft.version).collect();
+        let text = &self.sql.upsert_many[usize::from(draft.keeps_ttl)];
+        let write = |mut lease: Lease<Postgres>| async move {
+            let write = query(text.clone()).bind(at.user).bind(at.session).bind(keys);
+            let write = write.bind(data).bind(versions);
+            let write = write.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us);
+            let done = write.execute(lease.next()).await;
+            (lease, done.map(drop))
         };
         self.pool.run(end, write).await
     }
