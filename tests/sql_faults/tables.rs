@@ -26,7 +26,7 @@ fn instances_that_start_at_once_make_the_tables_once() {
         // Made by a version that does not exist yet.
         let newer = format!("INSERT INTO {}schema (version) VALUES (1000)", server.prefix);
         raw.run(&newer).await.expect("it runs");
-        let error = server.connect().await.err().expect("it is too new");
+        let error = server.connect().await.expect_err("it is too new");
         assert_eq!(error.kind(), ErrorKind::Backend);
         assert!(error.to_string().contains("newer version"), "{error}");
     });
@@ -73,7 +73,7 @@ fn nothing_that_goes_wrong_shows_the_password() {
         ];
         for url in wrong {
             let options = SqlOptions::new().timeout(Duration::from_secs(2));
-            let error = options.connect(&url).await.err().expect("it cannot be reached");
+            let error = options.connect(&url).await.expect_err("it cannot be reached");
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("secret"), "{shown}");
             println!("{}: {error}", server.name);

@@ -70,7 +70,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     async fn tidy(&self, owners: &[Owner], end: Instant) -> Result<u64>;
 
     /// Ends idle connections now, and others once their calls have answered.
-    fn close(&self);
+    async fn close(&self);
 }
 
 /// A user and a session: their ids.

@@ -290,7 +290,7 @@ impl Storage for SqlStorage {
         // SeqCst: as in `check_open`.
         self.is_closed.store(true, Ordering::SeqCst);
         self.cleaner.as_ref().inspect(|cleaner| cleaner.abort());
-        self.engine.close();
+        self.engine.close().await;
         Ok(())
     }
 

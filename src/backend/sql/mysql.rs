@@ -451,8 +451,8 @@ impl Engine for MySqlEngine {
         self.pool.run(end, tidy).await
     }
 
-    fn close(&self) {
-        self.pool.close();
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 

@@ -21,7 +21,7 @@ use deadpool::managed::{
     Manager, Metrics, Object, Pool as Deadpool, PoolError, QueueMode, RecycleResult,
 };
 use sqlx::{ConnectOptions, Connection, Database};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::failure::{failure, is_for_another, leaves_connection_whole};
 use super::figures::Meters;
@@ -32,6 +32,9 @@ const MOST_RETRIES: u32 = 40;
 
 /// For how long an idle connection is trusted.
 const TRUSTED: Duration = Duration::from_secs(1);
+
+/// For how long servers are told goodbye; then they are left to notice.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A dialect as far as connections are concerned.
 #[async_trait]
@@ -229,8 +232,16 @@ impl<DB: Session> Pool<DB> {
     }
 
     /// Ends idle connections now, others when their calls have answered.
-    pub(super) fn close(&self) {
+    pub(super) async fn close(&self) {
+        let idle = self.connections.retain(|_, _| false).removed;
         self.connections.close();
+        let say_goodbye = async {
+            for connection in idle {
+                // One that is broken already has ended as well.
+                let _ = connection.close().await;
+            }
+        };
+        let _ = timeout(PATIENCE, say_goodbye).await;
     }
 }
 

@@ -330,8 +330,8 @@ impl Engine for PostgresEngine {
         self.pool.run(end, tidy).await
     }
 
-    fn close(&self) {
-        self.pool.close();
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 
