@@ -91,7 +91,7 @@ impl Error {
     }
 
     /// An error of this kind with words and a cause.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "postgres", feature = "mysql"))]
     pub(crate) fn because(
         kind: ErrorKind,
         detail: &'static str,

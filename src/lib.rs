@@ -32,6 +32,8 @@ pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::backend::connect;
 #[cfg(feature = "redis")]
 pub use self::backend::{RedisOptions, RedisStorage};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub use self::backend::{SqlFigures, SqlOptions, SqlStorage};
 pub use self::cache::{
     Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
 };

@@ -11,6 +11,8 @@ mod lab;
 mod load;
 #[path = "backends/server.rs"]
 mod server;
+#[path = "backends/sql.rs"]
+mod sql;
 #[path = "backends/steps.rs"]
 mod steps;
 
@@ -19,8 +21,9 @@ use std::thread;
 
 use lab::{RedisLab, servers};
 use load::Outcome;
-use scopecache::conformance::{Matrix, Report, run};
+use scopecache::conformance::{Lab, Matrix, Report, run};
 use server::Server;
+use sql::SqlLab;
 
 /// Of the tests that start servers of their own, one runs at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -29,10 +32,8 @@ static TURN: Mutex<()> = Mutex::new(());
 fn every_server_passes_every_case() {
     let servers = servers();
     let reports: Vec<Report> = thread::scope(|scope| {
-        let runs: Vec<_> = servers
-            .iter()
-            .map(|(name, url)| scope.spawn(move || run(name, &RedisLab::new(url))))
-            .collect();
+        let runs: Vec<_> =
+            servers.iter().map(|(name, url)| scope.spawn(move || run(name, &*lab(url)))).collect();
         runs.into_iter().map(|run| run.join().expect("the suite does not panic")).collect()
     });
     println!("{}", Matrix(&reports));
@@ -126,4 +127,8 @@ fn on_all<T: Send, F: Future<Output = T>>(
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().expect("threads and a timer")
+}
+
+fn lab(url: &str) -> Box<dyn Lab> {
+    if url.starts_with("redis") { Box::new(RedisLab::new(url)) } else { Box::new(SqlLab::new(url)) }
 }

@@ -3,23 +3,29 @@
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql;
 
 use std::sync::Arc;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStorage};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub use self::sql::{SqlFigures, SqlOptions, SqlStorage};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Returns the storage at an address: `memory:`, a cache of this process with its defaults; or
 /// `redis://[user:password@]host[:port][/database]`, and `rediss://` for the same through TLS (the
-/// features `redis` and `redis-tls`).
+/// features `redis` and `redis-tls`); `postgres://[user[:password]@]host[:port]/database` or
+/// `postgresql://` (the feature `postgres`), and `mysql://[user[:password]@]host[:port]/database` for
+/// MariaDB and MySQL (the feature `mysql`).
 ///
 /// # Errors
 ///
 /// `InvalidOptions` for an address of no storage that was built in, with words that say which feature
-/// is missing; those of `RedisStorage::connect`. None of them shows the address: it may hold a
+/// is missing; those of `RedisStorage::connect` and `SqlStorage::connect`. None of them shows the address: it may hold a
 /// password.
 ///
 /// # Examples
@@ -43,7 +49,19 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>> {
         "rediss" => Ok(Arc::new(RedisStorage::connect(url).await?)),
         #[cfg(not(feature = "redis-tls"))]
         "rediss" => Err(Error::options("rediss:// needs the feature `redis-tls`")),
-        _ => Err(Error::options("the address must begin with memory:, redis:// or rediss://")),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(SqlStorage::connect(url).await?)),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => {
+            Err(Error::options("postgres:// needs the feature `postgres`"))
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" => Ok(Arc::new(SqlStorage::connect(url).await?)),
+        #[cfg(not(feature = "mysql"))]
+        "mysql" => Err(Error::options("mysql:// needs the feature `mysql`")),
+        _ => Err(Error::options(
+            "the address must begin with memory:, redis://, rediss://, postgres:// or mysql://",
+        )),
     }
 }
 

@@ -1,0 +1,115 @@
+//! Takes away what has expired, and the rows of namespaces that hold nothing.
+//!
+//! Nobody waits for it: what has expired is invisible already, and so is an empty namespace. Batches
+//! are bounded, and rows that anybody works on are left for the next time, so that any number of
+//! instances clean the same tables at once.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::engine::{BATCH, Cursor, Engine, Owner};
+use super::figures::Meters;
+use crate::error::Result;
+
+/// Batches of expired items at one go in the background; what is left waits for the next.
+const MOST_BATCHES: usize = 100;
+
+/// Owners whose rows are locked at once.
+const OWNERS: usize = 200;
+
+/// Cleans once: all that has expired, and every empty namespace. Returns how many rows went.
+pub(super) async fn clean_all(engine: &dyn Engine, meters: &Meters, step: Duration) -> Result<u64> {
+    let mut cursor = Cursor::default();
+    let mut gone = expired(engine, meters, step, usize::MAX).await?;
+    while !cursor.has_seen_all() {
+        gone += empty(engine, meters, &mut cursor, step).await?;
+    }
+    Ok(gone)
+}
+
+/// A task that cleans at intervals until the engine is gone.
+pub(super) fn spawn(
+    engine: &Arc<dyn Engine>,
+    meters: &Arc<Meters>,
+    every: Duration,
+    step: Duration,
+) -> JoinHandle<()> {
+    let (engine, meters) = (Arc::downgrade(engine), Arc::clone(meters));
+    tokio::spawn(clean_at_intervals(engine, meters, every, step))
+}
+
+async fn clean_at_intervals(
+    engine: Weak<dyn Engine>,
+    meters: Arc<Meters>,
+    every: Duration,
+    step: Duration,
+) {
+    let mut cursor = Cursor::default();
+    loop {
+        // Half an interval more or less, by chance, so that instances do not clean in step.
+        let most_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX).max(1);
+        let chance = Duration::from_micros(RandomState::new().hash_one("pause") % most_us);
+        sleep(every / 2 + chance).await;
+        let Some(engine) = engine.upgrade() else { return };
+        let turn = async {
+            expired(&*engine, &meters, step, MOST_BATCHES).await?;
+            empty(&*engine, &meters, &mut cursor, step).await
+        };
+        if turn.await.is_err() {
+            meters.failed_cleanings.add(1);
+        }
+    }
+}
+
+/// Batches of expired items until one is not full, and what their owners leave empty.
+async fn expired(
+    engine: &dyn Engine,
+    meters: &Meters,
+    step: Duration,
+    most_batches: usize,
+) -> Result<u64> {
+    let mut gone = 0;
+    for _ in 0..most_batches {
+        let owners = engine.expire(Instant::now() + step).await?;
+        meters.cleaned.add(owners.len() as u64);
+        gone += owners.len() as u64;
+        let is_last = owners.len() < BATCH;
+        let owners: Vec<Owner> = owners.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        gone += tidy(engine, meters, &owners, step).await?;
+        if is_last {
+            break;
+        }
+    }
+    Ok(gone)
+}
+
+/// The empty ones of the next namespaces.
+async fn empty(
+    engine: &dyn Engine,
+    meters: &Meters,
+    cursor: &mut Cursor,
+    step: Duration,
+) -> Result<u64> {
+    let owners = engine.scan(cursor, Instant::now() + step).await?;
+    tidy(engine, meters, &owners, step).await
+}
+
+async fn tidy(
+    engine: &dyn Engine,
+    meters: &Meters,
+    owners: &[Owner],
+    step: Duration,
+) -> Result<u64> {
+    let mut gone = 0;
+    for owners in owners.chunks(OWNERS) {
+        let rows = engine.tidy(owners, Instant::now() + step).await?;
+        meters.cleaned.add(rows);
+        gone += rows;
+    }
+    Ok(gone)
+}

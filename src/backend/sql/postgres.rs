@@ -1,0 +1,348 @@
+//! The calls on PostgreSQL.
+
+mod statements;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Postgres, Row, query, raw_sql};
+use tokio::time::Instant;
+
+use self::statements::Statements;
+use super::engine::{Cursor, Engine, Owner};
+use super::failure::code;
+use super::item::{At, Draft, State, Stored, number};
+use super::pool::{Lease, Pool, Session};
+use super::schema::{self, Tables};
+use crate::error::Result;
+use crate::options::Condition;
+
+/// A field has 1 GiB, and a value takes up to half of that on its way.
+const MOST_BYTES: usize = 1 << 29;
+
+pub(super) struct PostgresEngine {
+    pool: Pool<Postgres>,
+    tables: Tables,
+    sql: Statements,
+}
+
+#[async_trait]
+impl Session for Postgres {
+    async fn set_up(connection: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+        let ms = timeout.as_millis().clamp(1, i32::MAX as u128 / 2);
+        // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way.
+        let set = format!(
+            "SELECT set_config('default_transaction_isolation', 'read committed', false), \
+             set_config('lock_timeout', '{ms}', false), \
+             set_config('idle_in_transaction_session_timeout', '{}', false)",
+            2 * ms
+        );
+        raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;
+        // Where the system can tell (PostgreSQL 14, not on Windows), what runs for a client that is
+        // gone ends at once; elsewhere when it has something to answer.
+        let watch = "SET client_connection_check_interval = 1000";
+        match raw_sql(watch).execute(&mut *connection).await {
+            Err(error) if error.as_database_error().is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn say(
+        connection: &mut PgConnection,
+        statement: &'static str,
+    ) -> Result<(), sqlx::Error> {
+        raw_sql(statement).execute(connection).await.map(drop)
+    }
+}
+
+impl PostgresEngine {
+    pub(super) fn new(pool: Pool<Postgres>, prefix: &str) -> Self {
+        let tables = Tables::new(prefix);
+        let sql = Statements::new(&tables);
+        Self { pool, tables, sql }
+    }
+
+    /// Makes or updates the tables inside one transaction, under a lock that all instances know.
+    async fn migrate_in(&self, lease: &mut Lease<Postgres>) -> Result<i64, sqlx::Error> {
+        lease.begin().await?;
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1 || current_schema(), 0))";
+        query(lock).bind(&self.tables.schema).execute(lease.next()).await?;
+        raw_sql(AssertSqlSafe(self.tables.first_step())).execute(lease.next()).await?;
+        let version = self.version(lease.next()).await?;
+        for step in self.tables.postgres_steps(version) {
+            raw_sql(AssertSqlSafe(step)).execute(lease.next()).await?;
+        }
+        lease.commit().await?;
+        Ok(version)
+    }
+
+    async fn version(&self, connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+        let row = query(self.tables.read_version()).fetch_one(connection).await?;
+        row.try_get(0)
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresEngine {
+    async fn migrate(&self, end: Instant) -> Result<usize> {
+        let migrate = |mut lease: Lease<Postgres>| async move {
+            let answer = async {
+                match self.version(lease.next()).await {
+                    Ok(version) if version >= schema::VERSION => return Ok(version),
+                    Err(error) if code(&error).as_deref() != Some("42P01") => return Err(error),
+                    _ => {}
+                }
+                self.migrate_in(&mut lease).await
+            };
+            let answer = answer.await;
+            (lease, answer)
+        };
+        schema::check(self.pool.run(end, migrate).await?)?;
+        Ok(MOST_BYTES)
+    }
+
+    async fn get(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Stored>> {
+        let keys = &bytes_of(keys);
+        let get = |mut lease: Lease<Postgres>| async move {
+            let get = query(self.sql.get.clone()).bind(at.user).bind(at.session).bind(keys);
+            let rows = get.fetch_all(lease.next()).await;
+            (lease, rows.and_then(|rows| rows.iter().map(Stored::from_row).collect()))
+        };
+        self.pool.run(end, get).await
+    }
+
+    async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool> {
+        let (text, version) = match draft.condition {
+            Condition::Always => (&self.sql.upsert[usize::from(draft.keeps_ttl)], None),
+            Condition::Absent => (&self.sql.insert, None),
+            Condition::Present => (&self.sql.update, Some(None)),
+            Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
+        };
+        let write = |mut lease: Lease<Postgres>| async move {
+            let mut write = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
+            write = write.bind(draft.data).bind(draft.version);
+            write = write.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us);
+            if let Some(version) = version {
+                write = write.bind(draft.keeps_ttl).bind(version);
+            }
+            let done = write.execute(lease.next()).await;
+            (lease, done.map(|done| done.rows_affected() == 1))
+        };
+        self.pool.run(end, write).await
+    }
+
+    async fn write_many(
+        &self,
+        at: At<'_>,
+        items: &[(&str, Draft<'_>)],
+        end: Instant,
+    ) -> Result<()> {
+        let Some((_, draft)) = items.first() else { return Ok(()) };
+        let keys: &Vec<&[u8]> = &items.iter().map(|(key, _)| key.as_bytes()).collect();
+        let data: &Vec<&[u8]> = &items.iter().map(|(_, draft)| draft.data).collect();
+        let versions: &Vec<i64> = &items.iter().map(|(_, draft)| draft.version).collect();
+        let text = &self.sql.upsert_many[usize::from(draft.keeps_ttl)];
+        let write = |mut lease: Lease<Postgres>| async move {
+            let write = query(text.clone()).bind(at.user).bind(at.session).bind(keys);
+            let write = write.bind(data).bind(versions);
+            let write = write.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us);
+            let done = write.execute(lease.next()).await;
+            (lease, done.map(drop))
+        };
+        self.pool.run(end, write).await
+    }
+
+    async fn take(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>> {
+        let take = |mut lease: Lease<Postgres>| async move {
+            let take = query(self.sql.take.clone()).bind(at.user).bind(at.session);
+            let row = take.bind(key.as_bytes()).fetch_optional(lease.next()).await;
+            (lease, row.and_then(|row| row.as_ref().map(Stored::from_row).transpose()))
+        };
+        // One that had expired is gone now as well, and was absent.
+        let taken = self.pool.run(end, take).await?;
+        Ok(taken.filter(|item| item.state() == State::Alive))
+    }
+
+    async fn touch(&self, at: At<'_>, key: &str, ttl_us: i64, end: Instant) -> Result<bool> {
+        let touch = |mut lease: Lease<Postgres>| async move {
+            let touch = query(self.sql.touch.clone()).bind(at.user).bind(at.session);
+            let done = touch.bind(key.as_bytes()).bind(ttl_us).execute(lease.next()).await;
+            (lease, done.map(|done| done.rows_affected() == 1))
+        };
+        self.pool.run(end, touch).await
+    }
+
+    async fn renew(
+        &self,
+        at: At<'_>,
+        item: &Stored,
+        deadline_us: i64,
+        end: Instant,
+    ) -> Result<bool> {
+        let renew = |mut lease: Lease<Postgres>| async move {
+            let renew = query(self.sql.renew.clone()).bind(at.user).bind(at.session);
+            let renew = renew.bind(&item.key).bind(deadline_us);
+            let renew = renew.bind(item.version).bind(item.sliding_us);
+            let done = renew.execute(lease.next()).await;
+            (lease, done.map(|done| done.rows_affected() == 1))
+        };
+        self.pool.run(end, renew).await
+    }
+
+    async fn delete_keys(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<u64> {
+        let keys = &bytes_of(keys);
+        let delete = |mut lease: Lease<Postgres>| async move {
+            let delete = query(self.sql.delete_keys.clone()).bind(at.user).bind(at.session);
+            let done = delete.bind(keys).execute(lease.next()).await;
+            (lease, done.map(|done| done.rows_affected()))
+        };
+        self.pool.run(end, delete).await
+    }
+
+    async fn delete_session(&self, at: At<'_>, end: Instant) -> Result<u64> {
+        let delete = |mut lease: Lease<Postgres>| async move {
+            let answer = async {
+                lease.begin().await?;
+                let lock = query(self.sql.lock_session.clone()).bind(at.user).bind(at.session);
+                let mut removed = 0_i64;
+                if lock.fetch_optional(lease.next()).await?.is_some() {
+                    let delete = query(self.sql.delete_session.clone());
+                    let delete = delete.bind(at.user).bind(at.session);
+                    removed = delete.fetch_one(lease.next()).await?.try_get(0)?;
+                }
+                lease.commit().await?;
+                Ok(removed.cast_unsigned())
+            };
+            let answer = answer.await;
+            (lease, answer)
+        };
+        self.pool.run(end, delete).await
+    }
+
+    async fn delete_user(&self, user: &[u8], end: Instant) -> Result<u64> {
+        let delete = |mut lease: Lease<Postgres>| async move {
+            let answer = async {
+                lease.begin().await?;
+                let lock = query(self.sql.lock_user.clone()).bind(user);
+                let users: i64 = lock.fetch_one(lease.next()).await?.try_get(0)?;
+                let mut removed = 0;
+                if users == 1 {
+                    let keys = query(self.sql.delete_user_keys.clone()).bind(user);
+                    removed = keys.execute(lease.next()).await?.rows_affected();
+                    let rest = query(self.sql.delete_user.clone()).bind(user);
+                    rest.execute(lease.next()).await?;
+                }
+                lease.commit().await?;
+                Ok(removed)
+            };
+            let answer = answer.await;
+            (lease, answer)
+        };
+        self.pool.run(end, delete).await
+    }
+
+    async fn keys(
+        &self,
+        at: At<'_>,
+        after: &str,
+        limit: i64,
+        end: Instant,
+    ) -> Result<Vec<Vec<u8>>> {
+        let list = |mut lease: Lease<Postgres>| async move {
+            let list = query(self.sql.keys.clone()).bind(at.user).bind(at.session);
+            let rows = list.bind(after.as_bytes()).bind(limit).fetch_all(lease.next()).await;
+            (lease, rows.and_then(names))
+        };
+        self.pool.run(end, list).await
+    }
+
+    async fn sessions(
+        &self,
+        user: &[u8],
+        after: &str,
+        limit: i64,
+        end: Instant,
+    ) -> Result<Vec<Vec<u8>>> {
+        let list = |mut lease: Lease<Postgres>| async move {
+            let list = query(self.sql.sessions.clone()).bind(user).bind(after.as_bytes());
+            let rows = list.bind(limit).fetch_all(lease.next()).await;
+            (lease, rows.and_then(names))
+        };
+        self.pool.run(end, list).await
+    }
+
+    async fn expire(&self, end: Instant) -> Result<Vec<Owner>> {
+        let expire = |mut lease: Lease<Postgres>| async move {
+            let rows = query(self.sql.expire.clone()).fetch_all(lease.next()).await;
+            let owner = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+            (lease, rows.and_then(|rows| rows.iter().map(owner).collect()))
+        };
+        self.pool.run(end, expire).await
+    }
+
+    async fn scan(&self, cursor: &mut Cursor, end: Instant) -> Result<Vec<Owner>> {
+        let (user, session) = &cursor.session;
+        let sessions = |mut lease: Lease<Postgres>| async move {
+            let scan = query(self.sql.scan_sessions.clone()).bind(user).bind(session);
+            let rows = scan.fetch_all(lease.next()).await;
+            let owner = |row: &PgRow| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?));
+            (lease, rows.and_then(|rows| rows.iter().map(owner).collect()))
+        };
+        let sessions: Vec<(Owner, bool)> = self.pool.run(end, sessions).await?;
+        let after = &cursor.user;
+        let users = |mut lease: Lease<Postgres>| async move {
+            let scan = query(self.sql.scan_users.clone()).bind(after);
+            let rows = scan.fetch_all(lease.next()).await;
+            let owner = |row: &PgRow| Ok(((row.try_get(0)?, Vec::new()), row.try_get(1)?));
+            (lease, rows.and_then(|rows| rows.iter().map(owner).collect()))
+        };
+        let users: Vec<(Owner, bool)> = self.pool.run(end, users).await?;
+        Ok(cursor.advance(sessions, users))
+    }
+
+    async fn tidy(&self, owners: &[Owner], end: Instant) -> Result<u64> {
+        let (users, sessions): (Vec<&[u8]>, Vec<&[u8]>) =
+            owners.iter().map(|(user, session)| (&user[..], &session[..])).unzip();
+        let (users, sessions) = (&users, &sessions);
+        let tidy = |mut lease: Lease<Postgres>| async move {
+            let answer = async {
+                lease.begin().await?;
+                // Once they are locked nobody adds to them; what was added before is seen by the
+                // next statement, not always by the same.
+                let lock = query(self.sql.lock_empty_sessions.clone()).bind(users).bind(sessions);
+                let locked = lock.fetch_all(lease.next()).await?;
+                let locked_users: Vec<Vec<u8>> = column(&locked, 0)?;
+                let locked_sessions: Vec<Vec<u8>> = column(&locked, 1)?;
+                let delete = query(self.sql.delete_empty_sessions.clone());
+                let delete = delete.bind(&locked_users).bind(&locked_sessions);
+                let mut gone = delete.execute(lease.next()).await?.rows_affected();
+                let lock = query(self.sql.lock_empty_users.clone()).bind(users);
+                let locked: Vec<Vec<u8>> = column(&lock.fetch_all(lease.next()).await?, 0)?;
+                let delete = query(self.sql.delete_empty_users.clone()).bind(&locked);
+                gone += delete.execute(lease.next()).await?.rows_affected();
+                lease.commit().await?;
+                Ok(gone)
+            };
+            let answer = answer.await;
+            (lease, answer)
+        };
+        self.pool.run(end, tidy).await
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn bytes_of<'k>(keys: &[&'k str]) -> Vec<&'k [u8]> {
+    keys.iter().map(|key| key.as_bytes()).collect()
+}
+
+fn names(rows: Vec<PgRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    column(&rows, 0)
+}
+
+fn column(rows: &[PgRow], index: usize) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    rows.iter().map(|row| row.try_get(index)).collect()
+}

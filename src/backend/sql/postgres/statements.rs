@@ -1,0 +1,156 @@
+//! The statements for PostgreSQL.
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::backend::sql::engine::BATCH;
+use crate::backend::sql::item::COLUMNS;
+use crate::backend::sql::schema::Tables;
+
+/// When the statement began, and this very moment, in microseconds after 1970.
+const BEGAN: &str = "(extract(epoch FROM now()) * 1000000)::bigint";
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+/// The text of each statement.
+///
+/// Those that write lock rows in one order: user, session, keys. A write that had the row of a key
+/// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
+/// are chained by counts, which have to be known before the next one begins.
+pub(super) struct Statements {
+    pub(super) get: SqlStr,
+    /// With a TTL of its own, and keeping that of what it overwrites.
+    pub(super) upsert: [SqlStr; 2],
+    pub(super) upsert_many: [SqlStr; 2],
+    pub(super) insert: SqlStr,
+    pub(super) update: SqlStr,
+    pub(super) take: SqlStr,
+    pub(super) touch: SqlStr,
+    pub(super) renew: SqlStr,
+    pub(super) delete_keys: SqlStr,
+    pub(super) lock_session: SqlStr,
+    pub(super) delete_session: SqlStr,
+    pub(super) lock_user: SqlStr,
+    pub(super) delete_user_keys: SqlStr,
+    pub(super) delete_user: SqlStr,
+    pub(super) keys: SqlStr,
+    pub(super) sessions: SqlStr,
+    pub(super) expire: SqlStr,
+    pub(super) scan_sessions: SqlStr,
+    pub(super) scan_users: SqlStr,
+    pub(super) lock_empty_sessions: SqlStr,
+    pub(super) delete_empty_sessions: SqlStr,
+    pub(super) lock_empty_users: SqlStr,
+    pub(super) delete_empty_users: SqlStr,
+}
+
+impl Statements {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let Tables { usr, sess, kv, .. } = tables;
+        let text = |text: String| AssertSqlSafe(text).into_sql_str();
+        let upsert = |item: &str, of_items: &str| {
+            format!(
+                "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
+                 q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
+                  ON CONFLICT DO NOTHING RETURNING 1) \
+                 INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
+                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, $7, {BEGAN} + $8 {of_items} \
+                 WHERE (SELECT count(*) FROM q) >= 0 ON CONFLICT (u, s, k) DO UPDATE \
+                 SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
+            )
+        };
+        let one = upsert("$3, $4, $5", "");
+        let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
+        let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
+        // One look at the clock for all three.
+        let keeping = format!(
+            "(exp, ttl, last) = (SELECT a.exp, a.ttl, a.last \
+             FROM (VALUES (old.exp, old.ttl, old.last)) AS a (exp, ttl, last) WHERE a.exp > {NOW})"
+        );
+        // Locks the row first and looks at the clock then.
+        let locked = format!(
+            "WITH l AS MATERIALIZED \
+             (SELECT ver, exp FROM {kv} WHERE u = $1 AND s = $2 AND k = $3 FOR UPDATE) \
+             UPDATE {kv} AS old"
+        );
+        let found = format!(
+            "FROM l WHERE old.u = $1 AND old.s = $2 AND old.k = $3 \
+             AND (l.exp IS NULL OR l.exp > {NOW})"
+        );
+        let of_key = "WHERE u = $1 AND s = $2 AND k = $3";
+        Self {
+            get: text(format!(
+                "SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)"
+            )),
+            insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
+            upsert: [format!("{one}{anew}"), format!("{one}{keeping}")].map(text),
+            upsert_many: [format!("{many}{anew}"), format!("{many}{keeping}")].map(text),
+            update: text(format!(
+                "{locked} SET v = $4, ver = $5, created = {BEGAN}, \
+                 exp = CASE WHEN $9 THEN old.exp ELSE {BEGAN} + $6 END, \
+                 ttl = CASE WHEN $9 THEN old.ttl ELSE $7 END, \
+                 last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 END \
+                 {found} AND ($10::bigint IS NULL OR l.ver = $10)"
+            )),
+            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, {NOW}, {NOW}")),
+            touch: text(format!(
+                "{locked} SET exp = LEAST({BEGAN} + $4, old.last), \
+                 ttl = CASE WHEN old.ttl IS NULL THEN NULL ELSE $4 END {found}"
+            )),
+            renew: text(format!(
+                "{locked} SET exp = $4 {found} AND l.ver = $5 AND old.ttl = $6 AND old.exp < $4"
+            )),
+            delete_keys: text(format!("DELETE FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)")),
+            lock_session: text(format!("SELECT 1 FROM {sess} WHERE u = $1 AND s = $2 FOR UPDATE")),
+            delete_session: text(format!(
+                "WITH d AS (DELETE FROM {kv} WHERE u = $1 AND s = $2 RETURNING 1), \
+                 e AS (DELETE FROM {sess} WHERE u = $1 AND s = $2) SELECT count(*) FROM d"
+            )),
+            lock_user: text(format!(
+                "WITH p AS MATERIALIZED (SELECT u FROM {usr} WHERE u = $1 FOR UPDATE) \
+                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM \
+                 (SELECT 1 FROM {sess} JOIN p USING (u) ORDER BY s FOR UPDATE OF {sess}) AS all_of)"
+            )),
+            delete_user_keys: text(format!("DELETE FROM {kv} WHERE u = $1")),
+            delete_user: text(format!("DELETE FROM {usr} WHERE u = $1")),
+            keys: text(format!(
+                "SELECT k FROM {kv} WHERE u = $1 AND s = $2 AND k > $3 \
+                 AND (exp IS NULL OR exp > {NOW}) ORDER BY k LIMIT $4"
+            )),
+            sessions: text(format!(
+                "SELECT s FROM {sess} WHERE u = $1 AND s > $2 AND EXISTS (SELECT 1 FROM {kv} \
+                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s AND (exp IS NULL OR exp > {NOW})) \
+                 ORDER BY s LIMIT $3"
+            )),
+            expire: text(format!(
+                "DELETE FROM {kv} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {kv} \
+                 WHERE exp <= {BEGAN} ORDER BY exp LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) \
+                 RETURNING u, s"
+            )),
+            scan_sessions: text(format!(
+                "SELECT u, s, NOT EXISTS (SELECT 1 FROM {kv} WHERE {kv}.u = {sess}.u \
+                 AND {kv}.s = {sess}.s) FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
+            )),
+            scan_users: text(format!(
+                "SELECT u, NOT EXISTS (SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u) \
+                 FROM {usr} WHERE u > $1 ORDER BY u LIMIT {BATCH}"
+            )),
+            lock_empty_sessions: text(format!(
+                "SELECT {sess}.u, {sess}.s FROM {sess} JOIN unnest($1, $2) AS c (u, s) \
+                 ON {sess}.u = c.u AND {sess}.s = c.s WHERE NOT EXISTS (SELECT 1 FROM {kv} \
+                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s) FOR UPDATE OF {sess} SKIP LOCKED"
+            )),
+            delete_empty_sessions: text(format!(
+                "DELETE FROM {sess} USING unnest($1, $2) AS c (u, s) \
+                 WHERE {sess}.u = c.u AND {sess}.s = c.s AND NOT EXISTS (SELECT 1 FROM {kv} \
+                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s)"
+            )),
+            lock_empty_users: text(format!(
+                "SELECT u FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
+                 WHERE {sess}.u = {usr}.u) FOR UPDATE SKIP LOCKED"
+            )),
+            delete_empty_users: text(format!(
+                "DELETE FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
+                 WHERE {sess}.u = {usr}.u)"
+            )),
+        }
+    }
+}

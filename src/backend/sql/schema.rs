@@ -1,0 +1,116 @@
+//! The tables, and the steps that bring older ones up to date.
+//!
+//! ```text
+//!   usr   u                                          one row a user; '' for the global keys
+//!   sess  u, s      -> usr                           one row a session; s = '' for a user's own keys
+//!   kv    u, s, k   -> sess   v, ver, created, exp, ttl, last
+//! ```
+//!
+//! `created`, `exp` and `last` (the end of the maximum lifetime) are microseconds after 1970, `ttl` is
+//! the microseconds of a sliding TTL; each but `created` is null where there is none.
+//!
+//! A step that was released is never changed: the next one changes what it left.
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many steps there are.
+pub(super) const VERSION: i64 = 1;
+
+/// The names of the tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) usr: String,
+    pub(super) sess: String,
+    pub(super) kv: String,
+    pub(super) schema: String,
+}
+
+impl Tables {
+    pub(super) fn new(prefix: &str) -> Self {
+        let name = |name| format!("{prefix}{name}");
+        Self { usr: name("usr"), sess: name("sess"), kv: name("kv"), schema: name("schema") }
+    }
+
+    /// The one row that says which steps were taken.
+    pub(super) fn first_step(&self) -> String {
+        format!("CREATE TABLE IF NOT EXISTS {} (version BIGINT NOT NULL)", self.schema)
+    }
+
+    pub(super) fn read_version(&self) -> SqlStr {
+        let schema = &self.schema;
+        AssertSqlSafe(format!("SELECT COALESCE(MAX(version), 0) FROM {schema}")).into_sql_str()
+    }
+
+    fn write_version(&self, version: i64) -> String {
+        format!("INSERT INTO {} (version) VALUES ({version})", self.schema)
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres_steps(&self, version: i64) -> Vec<String> {
+        let Self { usr, sess, kv, .. } = self;
+        if version >= 1 {
+            return Vec::new();
+        }
+        vec![
+            format!("CREATE TABLE {usr} (u bytea PRIMARY KEY CHECK (octet_length(u) <= 256))"),
+            format!(
+                "CREATE TABLE {sess} (u bytea NOT NULL REFERENCES {usr} ON DELETE CASCADE, \
+                 s bytea NOT NULL CHECK (octet_length(s) <= 256), PRIMARY KEY (u, s), \
+                 CHECK (octet_length(u) > 0 OR octet_length(s) = 0))"
+            ),
+            format!(
+                "CREATE TABLE {kv} (u bytea NOT NULL, s bytea NOT NULL, \
+                 k bytea NOT NULL CHECK (octet_length(k) BETWEEN 1 AND 512), v bytea NOT NULL, \
+                 ver bigint NOT NULL, created bigint NOT NULL, exp bigint, ttl bigint, last bigint, \
+                 PRIMARY KEY (u, s, k), FOREIGN KEY (u, s) REFERENCES {sess} ON DELETE CASCADE)"
+            ),
+            format!("CREATE INDEX {kv}_exp ON {kv} (exp) WHERE exp IS NOT NULL"),
+            self.write_version(1),
+        ]
+    }
+
+    /// A step may have been cut half way, as each statement commits: so each may be repeated.
+    #[cfg(feature = "mysql")]
+    pub(super) fn mysql_steps(&self, version: i64) -> Vec<String> {
+        let Self { usr, sess, kv, .. } = self;
+        if version >= 1 {
+            return Vec::new();
+        }
+        let kind = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC";
+        vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {usr} (u VARBINARY(256) NOT NULL, PRIMARY KEY (u), \
+                 CHECK (OCTET_LENGTH(u) <= 256)) {kind}"
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {sess} (u VARBINARY(256) NOT NULL, \
+                 s VARBINARY(256) NOT NULL, PRIMARY KEY (u, s), \
+                 FOREIGN KEY (u) REFERENCES {usr} (u) ON DELETE CASCADE, \
+                 CHECK (OCTET_LENGTH(s) <= 256 AND (OCTET_LENGTH(u) > 0 OR OCTET_LENGTH(s) = 0))) \
+                 {kind}"
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {kv} (u VARBINARY(256) NOT NULL, \
+                 s VARBINARY(256) NOT NULL, k VARBINARY(512) NOT NULL, v LONGBLOB NOT NULL, \
+                 ver BIGINT NOT NULL, created BIGINT NOT NULL, exp BIGINT NULL, ttl BIGINT NULL, \
+                 last BIGINT NULL, PRIMARY KEY (u, s, k), KEY {kv}_exp (exp), \
+                 FOREIGN KEY (u, s) REFERENCES {sess} (u, s) ON DELETE CASCADE, \
+                 CHECK (OCTET_LENGTH(k) BETWEEN 1 AND 512)) {kind}"
+            ),
+            self.write_version(1),
+        ]
+    }
+}
+
+/// # Errors
+///
+/// `Backend` where the tables have taken steps that are not known here.
+pub(super) fn check(version: i64) -> Result<()> {
+    if version > VERSION {
+        let words = "the tables were made by a newer version of scopecache; update this one";
+        return Err(Error::with_detail(ErrorKind::Backend, words));
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The servers that `scripts/backends` has started, and what is done to them.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scopecache::{Result, SqlOptions, SqlStorage};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row, raw_sql};
+use tokio::runtime::Runtime;
+
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One server at a time is hurt.
+static TURN: Mutex<()> = Mutex::new(());
+
+static PREFIXES: AtomicUsize = AtomicUsize::new(0);
+
+/// A server, and tables of a test of their own there.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+}
+
+/// A connection beside the storage.
+pub(crate) enum Raw {
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+}
+
+/// Tries the fault on PostgreSQL, then on MariaDB.
+///
+/// # Panics
+///
+/// Where one of them does not run: tests that try nothing prove nothing.
+pub(crate) fn on_each(fault: impl AsyncFn(&Server)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = std::env::var("SCOPECACHE_SERVERS")
+        .expect("SCOPECACHE_SERVERS names no file; run scripts/backends test");
+    let lines = std::fs::read_to_string(file).expect("the list of servers can be read");
+    for name in ["postgresql-15", "mariadb-10.11"] {
+        let url = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        // Relaxed: only uniqueness is asked for.
+        let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
+        let server = Server {
+            name: name.into(),
+            url: url.unwrap_or_else(|| panic!("{name} does not run")).into(),
+            prefix: format!("f{}_{number}_", std::process::id()),
+        };
+        Runtime::new().expect("threads and a timer").block_on(fault(&server));
+    }
+}
+
+impl Server {
+    /// Without cleaning in the background, so that figures are those of the calls.
+    pub(crate) fn options(&self) -> SqlOptions {
+        SqlOptions::new().prefix(&self.prefix).clean_every(None)
+    }
+
+    pub(crate) async fn connect(&self) -> Result<SqlStorage> {
+        self.options().connect(&self.url).await
+    }
+
+    pub(crate) async fn raw(&self) -> Raw {
+        let raw = if self.is_postgres() {
+            PgConnection::connect(&self.url).await.map(Raw::Postgres)
+        } else {
+            MySqlConnection::connect(&self.url).await.map(Raw::MySql)
+        };
+        raw.expect("the server answers")
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let (_, rest) = self.url.rsplit_once(':').expect("the address has a port");
+        rest.split('/').next().and_then(|port| port.parse().ok()).expect("a number")
+    }
+
+    fn pid(&self) -> u32 {
+        let file = root().join("target/backends/data").join(&self.name).join("pid");
+        let pid = std::fs::read_to_string(file).expect("the server has left its process id");
+        pid.trim().parse().expect("a number")
+    }
+
+    fn signal(signal: &str, pid: u32) {
+        let status = Command::new("kill").args([signal, &pid.to_string()]).status();
+        // One of several processes may have ended by itself.
+        assert!(status.is_ok(), "kill can be run");
+    }
+
+    /// Kills the server as a power cut would, as far as it is concerned.
+    pub(crate) fn kill(&self) {
+        Self::signal("-KILL", self.pid());
+    }
+
+    /// Starts it again, on its old port and data.
+    pub(crate) fn revive(&self) {
+        let mut script = Command::new(root().join("scripts/backends"));
+        script.args(["revive", &self.name, &self.port().to_string()]);
+        let status = script.stdout(Stdio::null()).status().expect("the script can be run");
+        assert!(status.success(), "{} does not start again", self.name);
+    }
+
+    /// Stops all of its processes where they are, until the answer is dropped.
+    pub(crate) fn pause(&self) -> Paused {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let mut pids = vec![pid];
+        pids.extend(children.unwrap_or_default().split_whitespace().flat_map(str::parse::<u32>));
+        for &pid in &pids {
+            Self::signal("-STOP", pid);
+        }
+        Paused(pids)
+    }
+
+    /// Connections of this machine to the server that neither side has ended.
+    pub(crate) fn open_connections(&self) -> usize {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").expect("it can be read");
+        let port = format!(":{:04X}", self.port());
+        let is_open = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(2);
+            fields.next().is_some_and(|remote| remote.ends_with(&port))
+                && fields.next() == Some("01")
+        };
+        table.lines().filter(is_open).count()
+    }
+
+    /// The number of rows of all tables but the one of the version.
+    pub(crate) async fn rows(&self) -> i64 {
+        let mut raw = self.raw().await;
+        let mut rows = 0;
+        for table in ["usr", "sess", "kv"] {
+            rows += raw.number(&format!("SELECT COUNT(*) FROM {}{table}", self.prefix)).await;
+        }
+        rows
+    }
+}
+
+/// A server that does nothing until this is dropped.
+pub(crate) struct Paused(Vec<u32>);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        for &pid in &self.0 {
+            Server::signal("-CONT", pid);
+        }
+    }
+}
+
+impl Raw {
+    pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<u64> {
+        let sql = AssertSqlSafe(sql);
+        Ok(match self {
+            Self::Postgres(raw) => raw_sql(sql).execute(raw).await?.rows_affected(),
+            Self::MySql(raw) => raw_sql(sql).execute(raw).await?.rows_affected(),
+        })
+    }
+
+    /// The first number of the first row.
+    pub(crate) async fn number(&mut self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql);
+        let number = match self {
+            Self::Postgres(raw) => sqlx::query(sql).fetch_one(raw).await.map(|row| row.get(0)),
+            Self::MySql(raw) => sqlx::query(sql).fetch_one(raw).await.map(|row| row.get(0)),
+        };
+        number.expect("a number")
+    }
+
+    /// Whether somebody waits for a lock of a row.
+    pub(crate) async fn sees_a_wait(&mut self) -> bool {
+        let waits = match self {
+            Self::Postgres(_) => "SELECT count(*) FROM pg_locks WHERE NOT granted",
+            Self::MySql(_) => {
+                "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            }
+        };
+        if let Self::MySql(_) = self {
+            // The table shows what it showed to whoever looked less than 100 ms ago.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        self.number(waits).await > 0
+    }
+}
+
+/// Returns once `holds` does.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < LIMIT, "{what}: not so after {LIMIT:?}");
+        tokio::task::yield_now().await;
+        thread::yield_now();
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
