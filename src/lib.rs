@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
+#[cfg(any(
+    feature = "metrics",
+    feature = "tracing",
+    feature = "tower_sessions_0_14",
+    feature = "tower_sessions_0_15"
+))]
 mod adapter;
 mod backend;
 mod budget;
@@ -26,6 +31,8 @@ mod tagged;
 mod value;
 mod wheel;
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub use self::adapter::Observed;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::cache::{
