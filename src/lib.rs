@@ -58,6 +58,11 @@ pub use self::storage::{
 pub use self::storage::{Compression, Serde};
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 
+/// The code of the guide, compiled and run.
+#[cfg(all(doctest, feature = "examples"))]
+#[doc = include_str!("../docs/web-sessions.md")]
+mod web_sessions_guide {}
+
 /// What models look at that the interface does not show; no part of it.
 #[cfg(scopecache_loom)]
 #[doc(hidden)]
