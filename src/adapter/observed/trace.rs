@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use tracing::field::Empty;
 use tracing::instrument::{Instrument, Instrumented};
-use tracing::{Span, debug, debug_span, warn};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span, debug, debug_span, warn};
 
 use super::call::{Call, Done, Op, Scope};
 use crate::error::Part;
@@ -19,6 +20,11 @@ struct Hashed(u64);
 
 impl Trace {
     pub(super) fn begin(call: &Call<'_>) -> Self {
+        // Asked before the ids are hashed: where `tracing` may tell the crate `log`, its macro evaluates the
+        // fields of a span that nobody wants.
+        if LevelFilter::current() < Level::DEBUG {
+            return Self(Span::none());
+        }
         Self(debug_span!(
             "scopecache",
             op = call.op.name(),
