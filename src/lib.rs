@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
+#[cfg(any(
+    feature = "metrics",
+    feature = "tracing",
+    feature = "tower_sessions_0_14",
+    feature = "tower_sessions_0_15"
+))]
 mod adapter;
 mod backend;
 mod budget;
@@ -27,6 +32,8 @@ mod tagged;
 mod value;
 mod wheel;
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub use self::adapter::Observed;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::backend::connect;
@@ -56,6 +63,11 @@ pub use self::storage::{
 #[cfg(feature = "json")]
 pub use self::storage::{Compression, Serde};
 pub use self::value::{Blob, IntoValue, SmallBytes, Value};
+
+/// The code of the guide, compiled and run.
+#[cfg(all(doctest, feature = "examples"))]
+#[doc = include_str!("../docs/web-sessions.md")]
+mod web_sessions_guide {}
 
 /// What models look at that the interface does not show; no part of it.
 #[cfg(scopecache_loom)]

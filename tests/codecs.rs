@@ -159,6 +159,29 @@ fn a_bomb_is_refused_by_what_it_declares() {
     }
 }
 
+/// An array within an array, each of which says that it has billions of items: serde makes room for a
+/// mebibyte of them each time.
+#[test]
+fn message_pack_that_declares_too_much_or_lies_too_deep_is_refused() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Tree(Vec<Tree>);
+    let declares = [&[2][..], &b"\xdd\xff\xff\xff\xff".repeat(100)].concat();
+    let refused = decode::<Tree>(Serde::json(), &declares).unwrap_err();
+    assert_eq!(refused, "the value declares more than there is");
+    let nested = |depth: usize| [&[2][..], &[0x91].repeat(depth), &[0x90]].concat();
+    assert!(decode::<Tree>(Serde::json(), &nested(50)).is_ok());
+    let refused = decode::<Tree>(Serde::json(), &nested(1000)).unwrap_err();
+    assert_eq!(refused, "depth limit exceeded");
+    // Every length there is, in both forms.
+    let everything = serde_json::json!([
+        "x".repeat(31), "x".repeat(200), "x".repeat(300), "x".repeat(70_000),
+        vec![0; 15], vec![1; 16], vec![300; 70_000], -1, -200, -40_000, i64::MIN, u64::MAX, 1.5, null, true,
+        {"a": {}}, (0..20).map(|it| (it.to_string(), it)).collect::<BTreeMap<_, _>>(),
+    ]);
+    let bytes = encode(Serde::message_pack(), &everything);
+    assert_eq!(decode::<serde_json::Value>(Serde::json(), &bytes), Ok(everything));
+}
+
 #[test]
 fn a_take_of_a_typed_value_is_one() {
     let storage = storage();

@@ -29,6 +29,17 @@ fn the_provided_bodies_pass_every_case() {
     assert!(report.passed(), "{report}");
 }
 
+/// Nothing is lost by watching.
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[test]
+fn an_observed_engine_passes_every_case() {
+    let report = run(
+        "observed",
+        &Memory::with(|cache| Box::new(scopecache::Observed::new(std::sync::Arc::new(cache)))),
+    );
+    assert!(report.passed(), "{report}");
+}
+
 /// What is about to be skipped must say so: the contract itself never is.
 #[test]
 fn a_storage_that_claims_nothing_is_tried_all_the_same() {

@@ -4,6 +4,9 @@
 #[path = "../../tests/support/adapter.rs"]
 mod adapter;
 #[cfg(not(scopecache_shuttle))]
+#[path = "../../tests/fuzz/codec_bytes.rs"]
+mod codec_bytes;
+#[cfg(not(scopecache_shuttle))]
 #[path = "../../tests/fuzz/composite_key.rs"]
 mod composite_key;
 #[cfg(scopecache_shuttle)]
@@ -31,6 +34,13 @@ compile_error!("the feature `shuttle` goes with RUSTFLAGS=\"--cfg scopecache_shu
 #[cfg(scopecache_shuttle)]
 pub fn concurrent_ops(data: &[u8]) {
     concurrent_ops::run(data);
+}
+
+/// Judges the codecs; panics where they are wrong. `peak` answers the most bytes that were allocated at a time
+/// during some work.
+#[cfg(not(scopecache_shuttle))]
+pub fn codec_bytes(data: &[u8], peak: fn(&mut dyn FnMut()) -> usize) {
+    codec_bytes::run(data, peak);
 }
 
 /// Judges the engine against the reference; panics where it is wrong.

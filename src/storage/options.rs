@@ -181,6 +181,16 @@ impl<'a> Options<'a> {
         self
     }
 
+    /// Whom the call is for, unchecked.
+    pub fn namespace(&self) -> Namespace<'a> {
+        self.namespace.unwrap_or(Namespace::Global)
+    }
+
+    /// The key of [`with_key`](Self::with_key), unchecked.
+    pub fn key(&self) -> Option<&'a str> {
+        self.key
+    }
+
     /// Returns what the options say to a call, once they are known to go together.
     ///
     /// # Errors
@@ -216,7 +226,7 @@ impl<'a> Options<'a> {
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::options("a timeout must be longer than zero"));
         }
-        let namespace = self.namespace.unwrap_or(Namespace::Global);
+        let namespace = self.namespace();
         namespace.check()?;
         if let Some(key) = self.key {
             check_key(key.as_bytes())?;

@@ -7,8 +7,15 @@ use serde::de::DeserializeOwned;
 
 #[cfg(any(feature = "message_pack", feature = "postcard"))]
 use super::Refused;
+#[cfg(feature = "message_pack")]
+use super::message_pack;
 
 type Result<T> = std::result::Result<T, Box<dyn StdError + Send + Sync>>;
+
+/// How deep values lie within others at most: what serde_json allows. Deeper ones could be more than the stack
+/// of a thread has room for.
+#[cfg(feature = "message_pack")]
+const MOST_NESTED: usize = 128;
 
 /// The lower half of the leading byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +66,11 @@ impl Format {
             Self::Json => Ok(serde_json::from_slice(body)?),
             #[cfg(feature = "message_pack")]
             Self::MessagePack => {
+                message_pack::check(body)?;
                 let mut rest = body;
-                let value = T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))?;
+                let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+                deserializer.set_max_depth(MOST_NESTED);
+                let value = T::deserialize(&mut deserializer)?;
                 all_read(value, rest)
             }
             #[cfg(feature = "postcard")]
