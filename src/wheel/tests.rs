@@ -212,6 +212,16 @@ fn armed_again_at_a_past_tick_fires_in_the_next_advance() {
 }
 
 #[test]
+fn what_is_armed_again_for_later_wakes_nobody_before_it_may_be_due() {
+    let mut wheel = Wheel::new(0);
+    wheel.insert(1, 10);
+    assert!(wheel.advance(10, &mut 10, |_, tick| Some(tick + 5)));
+    assert_eq!(wheel.next_due(), Some(15));
+    assert_eq!(advance_all(&mut wheel, 14).1, []);
+    assert_eq!(advance_all(&mut wheel, 15).1, [(15, 1)]);
+}
+
+#[test]
 fn the_end_of_time_is_a_tick() {
     let mut wheel = Wheel::new(0);
     wheel.insert(1, u64::MAX);
