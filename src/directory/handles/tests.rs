@@ -79,12 +79,10 @@ fn a_compaction_drops_what_leads_nowhere_and_books_what_it_keeps() {
     assert!(stale <= usize::from(MOST), "{stale} outside the first chunk");
 
     // What is full is counted anew: there are fewer now.
-    let mut behind = kept.len() as u64;
-    for handle in 2000..2200 {
+    for (behind, handle) in (kept.len() as u64..).zip(2000..2200) {
         if let (_, Some(full)) = list.push(handle, &guard) {
             assert_eq!(full, behind);
         }
-        behind += 1;
     }
     let all_live = list.snapshot(&guard).len();
     let (bytes, mut again) = (list.bytes(&guard), 0);
