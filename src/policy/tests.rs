@@ -453,23 +453,23 @@ fn a_unit_of_time_suits_an_eighth_to_eight_times_its_capacity() {
 #[test]
 fn ghosts_take_four_bytes_each_and_are_as_many_as_the_policy_looks_back() {
     for (kind, capacities) in [(Eviction::Adaptive, 2.05), (Eviction::S3Fifo, 0.9)] {
-        let mut cache = Cache::new(kind, 10_000);
+        let mut cache = Cache::new(kind, 2000);
         cache.fill(0);
         let bytes = cache.policy.wanted_ghost_bytes().expect("there are none yet") as f64;
         // A tenth to spare, since buckets fill unevenly.
-        let expected = 10_000.0 * capacities * 1.1 * 4.0;
+        let expected = 2000.0 * capacities * 1.1 * 4.0;
         assert!((bytes / expected - 1.0).abs() < 0.01, "{bytes}, not {expected}");
         let before = cache.policy.bytes();
         cache.policy.size_ghosts();
         assert_eq!(cache.policy.bytes() as f64, before as f64 + bytes);
         assert_eq!(cache.policy.wanted_ghost_bytes(), None);
         // A few more or less change nothing; many do.
-        let few = cache.policy.len() - 2600;
+        let few = cache.policy.len() - 500;
         while cache.policy.len() > few {
             cache.evict(1);
         }
         assert_eq!(cache.policy.wanted_ghost_bytes(), None);
-        let least = 10_000 / 4;
+        let least = 2000 / 4;
         while cache.policy.len() > least {
             cache.policy.evict(1, cache.share, &mut cache.world);
         }
