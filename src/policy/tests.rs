@@ -523,3 +523,16 @@ fn a_small_queue_takes_what_is_new_and_the_main_queue_the_rest() {
     assert_eq!(cache.policy.main.hashes(), (10..100).collect::<Vec<_>>());
     assert_eq!(cache.policy.small.hashes(), (140..150).collect::<Vec<_>>());
 }
+
+#[test]
+fn ghosts_are_made_anew_when_there_are_twice_as_many_handles_and_not_before() {
+    let mut cache = Cache::new(Eviction::Adaptive, 1000);
+    cache.fill(0);
+    cache.policy.size_ghosts();
+    for hash in 5000..5999 {
+        cache.policy.main.push(Handle { hash, stamp: 0, weight: 1 });
+        assert_eq!(cache.policy.wanted_ghost_bytes(), None);
+    }
+    cache.policy.main.push(Handle { hash: 5999, stamp: 0, weight: 1 });
+    assert!(cache.policy.wanted_ghost_bytes().is_some());
+}
