@@ -496,19 +496,26 @@ fn a_vote_moves_the_share_by_two_entries_or_a_part_of_itself() {
 fn a_queue_that_was_emptied_gives_its_memory_back() {
     let mut queue = Queue::default();
     assert_eq!(queue.bytes(), 0);
-    for hash in 0..100_000 {
+    queue.push(Handle { hash: 0, stamp: 0, weight: 1 });
+    assert_eq!(queue.bytes(), PUSH_BYTES, "a block and the first pointers");
+    for hash in 1..100_000 {
         let before = queue.bytes();
         queue.push(Handle { hash, stamp: 0, weight: 1 });
         assert!(queue.bytes() <= before + PUSH_BYTES);
     }
     let full = queue.bytes();
     assert!((16 * 100_000..17 * 100_000).contains(&full), "{full} bytes");
+    let (mut moves, block) = (0, PUSH_BYTES - crate::value::allocated(64 * 8) as u64);
     while queue.len() > 1 {
+        let before = queue.bytes();
         queue.pop();
+        // Other than by a block.
+        moves += usize::from(before - queue.bytes() > block);
         // Blocks, a spare one, and a ring of which up to two thirds and a few are unused.
         let blocks = queue.len() as u64 / 64 + 3;
         assert!(queue.bytes() <= blocks * 1100 + 24 * blocks + 2000, "at {}", queue.len());
     }
+    assert!((1..=6).contains(&moves), "its ring was moved {moves} times");
 }
 
 #[test]
@@ -535,4 +542,18 @@ fn ghosts_are_made_anew_when_there_are_twice_as_many_handles_and_not_before() {
     }
     cache.policy.main.push(Handle { hash: 5999, stamp: 0, weight: 1 });
     assert!(cache.policy.wanted_ghost_bytes().is_some());
+}
+
+#[test]
+fn a_call_comes_to_an_end_though_all_that_it_finds_has_changed() {
+    for share in [0.1, 0.5] {
+        let mut cache = Cache::new(Eviction::Adaptive, 1000);
+        cache.share = share;
+        cache.fill(0);
+        cache.world.changed = 10_000;
+        assert_eq!(cache.evict(1), Evicted::Unfinished);
+        let tried = 10_000 - cache.world.changed;
+        assert!((1..=2 * LOOKS).contains(&tried), "{tried} for {share}");
+        assert_eq!(cache.policy.len(), 1000, "what has changed stays in its queue");
+    }
 }
