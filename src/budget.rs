@@ -180,4 +180,50 @@ mod tests {
         assert!(budget.account(0).reserve(u64::MAX / 2));
         assert!(!budget.account(0).reserve(u64::MAX / 2 + 2));
     }
+
+    #[test]
+    fn a_shard_keeps_a_credit_up_to_its_limit_and_no_more() {
+        let granted = |budget: &Budget| budget.granted.load(Ordering::Relaxed);
+        let budget = Budget::new(64 << 20, 2);
+        let account = budget.account(1);
+        assert!(account.reserve(1));
+        assert_eq!(granted(&budget), 1 + (32 << 10), "the next writers find a credit");
+        assert!(account.reserve(32 << 10));
+        assert_eq!(granted(&budget), 1 + (32 << 10), "and it serves them");
+        assert!(account.reserve(1 << 20));
+        let all = granted(&budget);
+        account.release(32 << 10);
+        assert_eq!(granted(&budget), all, "at the limit it stays");
+        account.release(1);
+        assert_eq!(granted(&budget), budget.used(), "beyond it all goes back");
+        assert_eq!(budget.used(), 1 << 20);
+    }
+
+    #[test]
+    fn what_is_missing_is_what_neither_the_credit_nor_the_rest_has() {
+        // So small that there are no credits.
+        let budget = Budget::new(100, 2);
+        let (one, other) = (budget.account(0), budget.account(1));
+        assert_eq!((budget.max(), one.missing(100), one.missing(101)), (100, 0, 1));
+        assert!(one.reserve(90));
+        assert_eq!((one.missing(10), one.missing(15), one.missing(100)), (0, 5, 90));
+        assert!(other.has(10) && !other.has(11));
+        assert!(other.reserve(10));
+        assert_eq!(one.missing(7), 7);
+        one.release(5);
+        assert!(one.has(5) && other.missing(6) == 1);
+    }
+
+    #[test]
+    fn who_takes_no_credits_of_others_leaves_them_where_they_are() {
+        let budget = Budget::new(1 << 20, 16);
+        assert!(budget.account(1).reserve(1));
+        let credit = budget.granted.load(Ordering::Relaxed) - 1;
+        let rest = (1 << 20) - 1 - credit;
+        assert!(!budget.account(0).try_reserve(rest + 1));
+        assert!(budget.account(0).try_reserve(rest), "without a refill");
+        assert_eq!((budget.account(0).missing(1), budget.account(1).missing(credit + 1)), (1, 1));
+        assert!(budget.account(1).try_reserve(credit));
+        assert_eq!(budget.used(), 1 << 20);
+    }
 }

@@ -320,6 +320,19 @@ mod tests {
         assert!(!shorten(Duration::MAX, 1.0, u64::MAX).is_zero());
     }
 
+    /// Its first outputs from seed zero, as they are published.
+    #[test]
+    fn what_is_drawn_is_what_splitmix64_gives() {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let outputs = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+        for (version, output) in (1_u64..).zip(outputs) {
+            assert_eq!(mix(0, Version::from_u64(version)), output);
+            // The hash of the key counts in every bit.
+            let hash = STEP.wrapping_mul(version) ^ STEP.wrapping_mul(9);
+            assert_eq!(mix(hash, Version::from_u64(9)), output);
+        }
+    }
+
     #[test]
     fn writes_draw_evenly_however_poor_the_hash() {
         const DRAWS: u64 = 16_000;

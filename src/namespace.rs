@@ -199,6 +199,27 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_a_namespace_is_part_of_the_name_even_without_ids() {
+        let (user, session) = ("", "");
+        let kinds =
+            [Namespace::Global, Namespace::User { user }, Namespace::Session { user, session }];
+        let fed: Vec<Vec<u8>> = kinds.iter().map(|kind| kind.prefix(&Tapes).0).collect();
+        assert!(fed[0] != fed[1] && fed[1] != fed[2] && fed[0] != fed[2], "{fed:?}");
+    }
+
+    #[test]
+    fn keys_have_hashes_of_their_own() {
+        let build = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut hashes = std::collections::HashSet::new();
+        for user in ["a", "b"] {
+            let prefix = Namespace::User { user }.prefix(&build);
+            for key in 0..1000_u64 {
+                assert!(hashes.insert(key_hash(&prefix, &key.to_le_bytes())), "{user} {key}");
+            }
+        }
+    }
+
+    #[test]
     fn lengths_are_checked_at_both_ends() {
         let long = "x".repeat(MAX_ID_BYTES);
         let longer = "x".repeat(MAX_ID_BYTES + 1);

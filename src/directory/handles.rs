@@ -25,6 +25,9 @@
 //!   mark makes the compare-exchange of a compaction fail, and listings that are still in the
 //!   list find the way to its end.
 
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
+
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 

@@ -21,6 +21,8 @@
 
 mod name;
 mod reference;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
 
 use std::ptr::NonNull;
 

@@ -102,3 +102,59 @@ fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
 fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
     (0..places).map(|_| AtomicPtr::new(ptr::null_mut())).collect()
 }
+
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::directory::NodeRef;
+    use crate::reclaim::pin;
+
+    fn found(shortcuts: &Shortcuts, hash: u64, guard: &Guard) -> *const Node {
+        shortcuts.get(hash, guard).map_or(ptr::null(), ptr::from_ref)
+    }
+
+    #[test]
+    fn a_node_is_found_by_its_hash_until_it_is_forgotten_or_another_comes() {
+        let (shortcuts, guard) = (Shortcuts::new(8), pin());
+        assert_eq!(shortcuts.bytes(), 64);
+        // Only the low bits tell places apart.
+        let hashes: [u64; 7] = [0, 1, 2, 7, 3 | 1 << 40, 4 | 1 << 31, 5 | 1 << 63];
+        let nodes = hashes.map(|_| NodeRef::user("u"));
+        for (&hash, node) in hashes.iter().zip(&nodes) {
+            assert!(found(&shortcuts, hash, &guard).is_null());
+            shortcuts.remember(hash, node);
+            shortcuts.remember(hash, node);
+        }
+        for (&hash, node) in hashes.iter().zip(&nodes) {
+            assert!(ptr::eq(found(&shortcuts, hash, &guard), &**node), "{hash}");
+        }
+        let other = NodeRef::user("v");
+        shortcuts.remember(8, &other);
+        assert!(ptr::eq(found(&shortcuts, 0, &guard), &*other), "who comes last has the place");
+        shortcuts.forget(&nodes[0]);
+        assert!(ptr::eq(found(&shortcuts, 0, &guard), &*other), "it was not the first one's");
+        for node in nodes.iter().chain([&other]) {
+            shortcuts.forget(node);
+        }
+        assert!(hashes.iter().all(|&hash| found(&shortcuts, hash, &guard).is_null()));
+    }
+
+    #[test]
+    fn a_node_is_never_in_two_places() {
+        let (shortcuts, guard, node) = (Shortcuts::new(4), pin(), NodeRef::user("u"));
+        shortcuts.remember(1, &node);
+        // A hasher that contradicts itself.
+        shortcuts.remember(2, &node);
+        assert!(found(&shortcuts, 2, &guard).is_null());
+        shortcuts.forget(&node);
+        assert!(found(&shortcuts, 1, &guard).is_null());
+    }
+
+    #[test]
+    fn without_places_there_are_no_shortcuts() {
+        let (shortcuts, guard, node) = (Shortcuts::new(0), pin(), NodeRef::user("u"));
+        shortcuts.remember(1, &node);
+        shortcuts.forget(&node);
+        assert_eq!((found(&shortcuts, 1, &guard), shortcuts.bytes()), (ptr::null(), 0));
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::admission::Vote;
 use super::fuzz::{Cache, Entry};
-use super::ghost::Origin;
+use super::ghost::{Clocks, Ghosts, Limits, Origin};
 use super::*;
 
 impl Cache {
@@ -351,5 +351,209 @@ fn a_call_allocates_a_bounded_amount() {
             cache.policy.evict(1, cache.share, &mut cache.world);
             assert!(cache.policy.bytes() <= between + Policy::CALL_BYTES);
         }
+    }
+}
+
+/// Handles, the queues that they left, and when.
+type Left = Vec<(u64, Origin, u64)>;
+
+/// How many of `left` the ghosts know, where they tell the queue and, up to `unit`, the age.
+fn known(ghosts: &Ghosts, left: &Left, unit: u64, mut clocks: Clocks) -> usize {
+    let is_known = |&&(handle, origin, at): &&(u64, Origin, u64)| {
+        let age = *clocks.of(origin) - at;
+        let found = ghosts.find(handle, clocks);
+        found.is_some_and(|(from, told)| from == origin && told.abs_diff(age) <= unit)
+    };
+    left.iter().filter(is_known).count()
+}
+
+#[test]
+fn a_ghost_tells_the_queue_and_the_age_of_its_handle() {
+    for capacity in [100, 5000, 1 << 33] {
+        let limits = Limits { small: 2 * capacity, main: capacity / 20 };
+        let mut ghosts = Ghosts::new(8000, capacity, limits);
+        // So far that times wrap meanwhile.
+        let mut clocks = Clocks { small: 31 * capacity + capacity / 2, main: 15 * capacity };
+        let mut random = Random(capacity);
+        let mut left = Left::new();
+        for _ in 0..1000 {
+            let origin = if random.below(4) == 0 { Origin::Main } else { Origin::Small };
+            *clocks.of(origin) += 1 + random.below((capacity / 500).max(1));
+            let handle = random.next();
+            ghosts.put(handle, origin, clocks);
+            left.push((handle, origin, *clocks.of(origin)));
+        }
+        let unit = capacity / 1024;
+        let (count, unknown) = (left.len(), (0..1000).map(|_| (random.next(), Origin::Small, 0)));
+        // Some fingerprints are another's.
+        assert!(known(&ghosts, &left, unit, clocks) >= count - 3, "{capacity}");
+        assert!(known(&ghosts, &unknown.collect(), u64::MAX, clocks) <= 3, "{capacity}");
+
+        for (room, capacity) in [(16_000, 2 * capacity), (5000, capacity / 3)] {
+            let resized = ghosts.resized(room, capacity, limits, clocks);
+            let unit = unit + capacity / 1024 + 1;
+            let known = known(&resized, &left, unit, clocks);
+            assert!(known >= count - count / 50, "{known} for {capacity}");
+        }
+
+        let (gone, stay) = left.split_at(500);
+        gone.iter().for_each(|&(handle, ..)| ghosts.remove(handle));
+        assert!(known(&ghosts, &gone.to_vec(), u64::MAX, clocks) <= 1);
+        assert!(known(&ghosts, &stay.to_vec(), unit, clocks) >= stay.len() - 3);
+    }
+}
+
+#[test]
+fn ghosts_that_are_too_old_are_not_kept_in_another_size() {
+    let limits = Limits { small: 2048, main: 50 };
+    let mut ghosts = Ghosts::new(100, 1024, limits);
+    ghosts.put(1, Origin::Small, Clocks::default());
+    ghosts.put(2, Origin::Main, Clocks::default());
+    // A little more and the time that has wrapped would make them young.
+    let clocks = Clocks { small: 30 * 1024, main: 100 };
+    let resized = ghosts.resized(200, 1024, limits, clocks);
+    assert_eq!(resized.find(1, clocks), None);
+    assert_eq!(resized.find(2, clocks), Some((Origin::Main, 100)));
+}
+
+#[test]
+fn a_full_bucket_loses_what_is_oldest_for_its_queue() {
+    let limits = Limits { small: 2000, main: 50 };
+    for (small, main, oldest) in [(400, 20, 10), (1600, 20, 1), (2000, 45, 1), (400, 0, 1)] {
+        // One bucket; four ghosts of each queue.
+        let mut ghosts = Ghosts::new(8, 1024, limits);
+        for n in 0..4 {
+            let clocks = Clocks { small: n, main: n };
+            ghosts.put(1 + n, Origin::Small, clocks);
+            ghosts.put(10 + n, Origin::Main, clocks);
+        }
+        let clocks = Clocks { small: small + 4, main: main + 4 };
+        // Who comes back takes its own place.
+        ghosts.put(4, Origin::Small, clocks);
+        assert_eq!(ghosts.find(4, clocks), Some((Origin::Small, 0)));
+        ghosts.put(100, Origin::Small, clocks);
+        let all = [1, 2, 3, 4, 10, 11, 12, 13, 100];
+        let gone = all.into_iter().filter(|&handle| ghosts.find(handle, clocks).is_none());
+        assert_eq!(gone.collect::<Vec<_>>(), [oldest], "after {small} and {main}");
+    }
+}
+
+#[test]
+fn a_unit_of_time_suits_an_eighth_to_eight_times_its_capacity() {
+    let limits = Limits { small: 1, main: 1 };
+    let ghosts = Ghosts::new(8, 1 << 20, limits);
+    for capacity in [(1 << 17) + 1024, 1 << 20, (1 << 23) - 1] {
+        assert!(ghosts.suits(capacity), "{capacity}");
+    }
+    assert!(!ghosts.suits(1 << 17), "too coarse");
+    assert!(!ghosts.suits(1 << 23), "too fine: it wraps too soon");
+    assert!(Ghosts::new(8, 1000, limits).suits(1), "there is nothing finer");
+}
+
+#[test]
+fn ghosts_take_four_bytes_each_and_are_as_many_as_the_policy_looks_back() {
+    for (kind, capacities) in [(Eviction::Adaptive, 2.05), (Eviction::S3Fifo, 0.9)] {
+        let mut cache = Cache::new(kind, 2000);
+        cache.fill(0);
+        let bytes = cache.policy.wanted_ghost_bytes().expect("there are none yet") as f64;
+        // A tenth to spare, since buckets fill unevenly.
+        let expected = 2000.0 * capacities * 1.1 * 4.0;
+        assert!((bytes / expected - 1.0).abs() < 0.01, "{bytes}, not {expected}");
+        let before = cache.policy.bytes();
+        cache.policy.size_ghosts();
+        assert_eq!(cache.policy.bytes() as f64, before as f64 + bytes);
+        assert_eq!(cache.policy.wanted_ghost_bytes(), None);
+        // A few more or less change nothing; many do.
+        let few = cache.policy.len() - 500;
+        while cache.policy.len() > few {
+            cache.evict(1);
+        }
+        assert_eq!(cache.policy.wanted_ghost_bytes(), None);
+        let least = 2000 / 4;
+        while cache.policy.len() > least {
+            cache.policy.evict(1, cache.share, &mut cache.world);
+        }
+        assert!(cache.policy.ghosts.as_ref().is_some_and(|ghosts| ghosts.bytes() > 0));
+        cache.policy.evict(1, cache.share, &mut cache.world);
+        assert!(cache.policy.wanted_ghost_bytes().is_some_and(|wanted| (wanted as f64) < bytes));
+    }
+}
+
+#[test]
+fn a_vote_moves_the_share_by_two_entries_or_a_part_of_itself() {
+    for (capacity, step) in [(10, 0.02), (100, 0.02), (1000, 0.002), (1 << 20, 0.0015)] {
+        let mut cache = Cache::new(Eviction::Adaptive, capacity);
+        cache.get_or_insert(1);
+        for (vote, by) in [(Vote::Grow, step), (Vote::Shrink, -step)] {
+            let mut share = 0.5;
+            cache.policy.count_vote(Some(vote), &mut share);
+            assert!((f64::from(share) - 0.5 - by).abs() < 1e-6, "{capacity}: {share}");
+        }
+    }
+}
+
+#[test]
+fn a_queue_that_was_emptied_gives_its_memory_back() {
+    let mut queue = Queue::default();
+    assert_eq!(queue.bytes(), 0);
+    queue.push(Handle { hash: 0, stamp: 0, weight: 1 });
+    assert_eq!(queue.bytes(), PUSH_BYTES, "a block and the first pointers");
+    for hash in 1..100_000 {
+        let before = queue.bytes();
+        queue.push(Handle { hash, stamp: 0, weight: 1 });
+        assert!(queue.bytes() <= before + PUSH_BYTES);
+    }
+    let full = queue.bytes();
+    assert!((16 * 100_000..17 * 100_000).contains(&full), "{full} bytes");
+    let (mut moves, block) = (0, PUSH_BYTES - crate::value::allocated(64 * 8) as u64);
+    while queue.len() > 1 {
+        let before = queue.bytes();
+        queue.pop();
+        // Other than by a block.
+        moves += usize::from(before - queue.bytes() > block);
+        // Blocks, a spare one, and a ring of which up to two thirds and a few are unused.
+        let blocks = queue.len() as u64 / 64 + 3;
+        assert!(queue.bytes() <= blocks * 1100 + 24 * blocks + 2000, "at {}", queue.len());
+    }
+    assert!((1..=6).contains(&moves), "its ring was moved {moves} times");
+}
+
+#[test]
+fn a_small_queue_takes_what_is_new_and_the_main_queue_the_rest() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    assert_eq!(cache.policy.small.hashes(), (0..10).collect::<Vec<_>>());
+    assert_eq!(cache.policy.main.hashes(), (10..100).collect::<Vec<_>>());
+    assert_eq!(cache.policy.handles().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    // From the first eviction on, what is new goes to the small queue alone.
+    (100..150).for_each(|key| assert!(!cache.get_or_insert(key)));
+    assert_eq!(cache.policy.main.hashes(), (10..100).collect::<Vec<_>>());
+    assert_eq!(cache.policy.small.hashes(), (140..150).collect::<Vec<_>>());
+}
+
+#[test]
+fn ghosts_are_made_anew_when_there_are_twice_as_many_handles_and_not_before() {
+    let mut cache = Cache::new(Eviction::Adaptive, 1000);
+    cache.fill(0);
+    cache.policy.size_ghosts();
+    for hash in 5000..5999 {
+        cache.policy.main.push(Handle { hash, stamp: 0, weight: 1 });
+        assert_eq!(cache.policy.wanted_ghost_bytes(), None);
+    }
+    cache.policy.main.push(Handle { hash: 5999, stamp: 0, weight: 1 });
+    assert!(cache.policy.wanted_ghost_bytes().is_some());
+}
+
+#[test]
+fn a_call_comes_to_an_end_though_all_that_it_finds_has_changed() {
+    for share in [0.1, 0.5] {
+        let mut cache = Cache::new(Eviction::Adaptive, 1000);
+        cache.share = share;
+        cache.fill(0);
+        cache.world.changed = 10_000;
+        assert_eq!(cache.evict(1), Evicted::Unfinished);
+        let tried = 10_000 - cache.world.changed;
+        assert!((1..=2 * LOOKS).contains(&tried), "{tried} for {share}");
+        assert_eq!(cache.policy.len(), 1000, "what has changed stays in its queue");
     }
 }

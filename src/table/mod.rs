@@ -38,6 +38,8 @@
 mod entry;
 mod flight;
 mod line;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
 
 use std::ptr;
 

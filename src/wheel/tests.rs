@@ -212,6 +212,16 @@ fn armed_again_at_a_past_tick_fires_in_the_next_advance() {
 }
 
 #[test]
+fn what_is_armed_again_for_later_wakes_nobody_before_it_may_be_due() {
+    let mut wheel = Wheel::new(0);
+    wheel.insert(1, 10);
+    assert!(wheel.advance(10, &mut 10, |_, tick| Some(tick + 5)));
+    assert_eq!(wheel.next_due(), Some(15));
+    assert_eq!(advance_all(&mut wheel, 14).1, []);
+    assert_eq!(advance_all(&mut wheel, 15).1, [(15, 1)]);
+}
+
+#[test]
 fn the_end_of_time_is_a_tick() {
     let mut wheel = Wheel::new(0);
     wheel.insert(1, u64::MAX);
@@ -238,4 +248,29 @@ fn a_sparse_wheel_is_small() {
     assert!(wheel.retain(&mut usize::MAX.clone(), |_, _| false));
     assert_eq!((wheel.len(), wheel.bytes()), (0, 0));
     wheel.validate().unwrap();
+}
+
+#[test]
+fn the_tick_that_was_reached_is_told() {
+    let mut wheel = Wheel::new(7);
+    assert_eq!(wheel.reached(), 7);
+    assert!(wheel.advance(3 * HOUR, &mut 10, |_, _| None));
+    assert_eq!(wheel.reached(), 3 * HOUR);
+    assert!(wheel.advance(HOUR, &mut 10, |_, _| None));
+    assert_eq!(wheel.reached(), 3 * HOUR, "time never runs backwards");
+}
+
+/// The bound is what room is reserved for: too low breaks the budget, too high wastes it.
+#[test]
+fn the_bound_of_an_insert_is_reached_and_never_passed() {
+    let mut most = 0;
+    for tick in [0, 1, 1 << (WINDOW_BITS - 1), 1 << WINDOW_BITS] {
+        let mut wheel = Wheel::new(0);
+        for handle in 0..300 {
+            let before = wheel.bytes();
+            wheel.insert(handle, tick);
+            most = most.max(wheel.bytes() - before);
+        }
+    }
+    assert_eq!(most, MOST_GROWTH_BYTES);
 }

@@ -33,3 +33,21 @@ impl Name {
         if len > INLINE { allocated(len) } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_any_length_is_kept_and_only_a_long_one_takes_more() {
+        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 256] {
+            let id: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let name = Name::new(&id);
+            assert_eq!(name.bytes(), id);
+            match name {
+                Name::Inline { .. } => assert_eq!(Name::heap_bytes(len), 0, "{len}"),
+                Name::Heap(_) => assert!((len..len + 24).contains(&Name::heap_bytes(len))),
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The life and the books of nodes, step by step in one thread.
+
+use super::*;
+
+const USER: Namespace<'_> = Namespace::User { user: "u" };
+const SESSION: Namespace<'_> = Namespace::Session { user: "u", session: "s" };
+
+fn held(entries: u64, bytes: u64) -> Usage {
+    Usage { entries, bytes }
+}
+
+#[test]
+fn a_node_closes_once_and_only_when_nothing_needs_it() {
+    let node = NodeRef::user("u");
+    assert_eq!((node.count(), node.close()), (1, false));
+    assert!(node.raise());
+    assert_eq!(node.count(), 2);
+    assert_eq!(node.release(), Released::InUse);
+    assert!(!node.close() && !node.is_closed());
+    assert_eq!(node.release(), Released::Empty);
+    assert_eq!((node.count(), node.is_closed()), (0, false));
+    assert!(node.close() && node.is_closed());
+    assert!(!node.close(), "one closes it");
+    assert!(!node.raise(), "who comes later looks the namespace up again");
+}
+
+#[test]
+fn a_deleted_session_still_closes() {
+    let session = NodeRef::session(NodeRef::user("u"), "s");
+    session.count_first();
+    assert!(session.kill().is_some());
+    assert!(!session.close());
+    assert_eq!(session.count(), 1);
+    assert_eq!(session.release(), Released::Empty);
+    assert!(session.close() && !session.close() && session.is_closed());
+}
+
+#[test]
+fn a_session_dies_with_its_user_and_not_the_other_way_round() {
+    let user = NodeRef::user("u");
+    let (one, two) = (NodeRef::session(user.clone(), "1"), NodeRef::session(user.clone(), "2"));
+    assert!(!one.is_dead() && !user.is_dead());
+    assert!(one.kill().is_some() && one.is_dead());
+    assert!(!two.is_dead() && !user.is_dead());
+    assert!(user.kill().is_some() && user.kill().is_none());
+    assert!(two.is_dead() && !two.is_killed());
+}
+
+#[test]
+fn a_user_holds_what_its_open_sessions_hold() {
+    let user = NodeRef::user("u");
+    let session = NodeRef::session(user.clone(), "s");
+    session.count_first();
+    assert!(session.raise());
+    session.book(Some(100), None);
+    assert_eq!((session.usage(), user.usage()), (held(2, 100), held(2, 100)));
+    user.book(Some(30), None);
+    user.book(Some(50), Some(30));
+    assert_eq!((session.usage(), user.usage()), (held(2, 100), held(3, 150)));
+    session.book(Some(90), Some(100));
+    assert_eq!(session.release(), Released::InUse);
+    user.book(None, Some(50));
+    assert_eq!((session.usage(), user.usage()), (held(1, 90), held(1, 90)));
+
+    assert_eq!(session.kill(), Some(held(1, 90)));
+    assert_eq!(user.usage(), held(0, 0), "it left with all that it held");
+    assert_eq!(session.usage(), held(1, 90));
+    // What becomes of it afterwards is no matter of the user's.
+    session.book(None, Some(90));
+    assert_eq!(session.release(), Released::Empty);
+    assert_eq!((session.usage(), user.usage()), (held(0, 0), held(0, 0)));
+    assert_eq!(session.kill(), None);
+}
+
+#[test]
+fn a_sum_in_the_middle_of_a_change_is_not_shown_below_zero() {
+    let user = NodeRef::user("u");
+    user.book(None, Some(70));
+    assert_eq!(user.usage(), held(0, 0));
+    user.book(Some(100), None);
+    assert_eq!(user.usage(), held(0, 30));
+
+    let session = NodeRef::session(user.clone(), "s");
+    session.count_first();
+    session.book(None, Some(5));
+    assert_eq!(session.kill(), Some(held(1, 0)));
+    session.book(Some(5), None);
+    assert_eq!((session.usage().bytes, user.usage().bytes), (0, 30));
+}
+
+#[test]
+fn the_global_namespace_does_not_count_itself() {
+    let global = NodeRef::global();
+    assert!(global.is_global() && !NodeRef::user("u").is_global());
+    assert_eq!(global.usage(), held(0, 0));
+    assert!(global.raise());
+    global.book(Some(40), None);
+    assert_eq!(global.usage(), held(1, 40));
+}
+
+#[test]
+fn a_node_knows_its_namespace_from_all_others() {
+    let user = NodeRef::user("u");
+    let nodes = [
+        NodeRef::global(),
+        user.clone(),
+        NodeRef::user("s"),
+        NodeRef::session(user.clone(), "s"),
+        NodeRef::session(user, "u"),
+        NodeRef::session(NodeRef::user("s"), "s"),
+    ];
+    let namespaces = [
+        Namespace::Global,
+        USER,
+        Namespace::User { user: "s" },
+        SESSION,
+        Namespace::Session { user: "u", session: "u" },
+        Namespace::Session { user: "s", session: "s" },
+    ];
+    for (n, node) in nodes.iter().enumerate() {
+        for (m, &namespace) in namespaces.iter().enumerate() {
+            assert_eq!(node.is_named(namespace), n == m, "{namespace:?}");
+            assert_eq!(node.same_namespace(&nodes[m]), n == m, "{namespace:?}");
+        }
+        node.with_namespace(|own| assert_eq!(own, namespaces[n]));
+    }
+    // Another incarnation of each.
+    assert!(nodes[0].same_namespace(&NodeRef::global()));
+    assert!(nodes[1].same_namespace(&NodeRef::user("u")));
+    assert!(nodes[3].same_namespace(&NodeRef::session(NodeRef::user("u"), "s")));
+}
+
+#[test]
+fn a_node_has_one_shortcut_for_ever() {
+    let node = NodeRef::user("u");
+    assert_eq!(node.shortcut(), None);
+    assert!(node.claim_shortcut(7) && node.claim_shortcut(7));
+    assert!(!node.claim_shortcut(8));
+    assert_eq!(node.shortcut(), Some(7));
+    assert!(NodeRef::user("v").claim_shortcut(Node::MOST_SHORTCUT));
+}
+
+#[test]
+fn a_node_books_its_id_and_what_a_user_has_besides() {
+    let (user, session) = (NodeRef::user("u"), NodeRef::session(NodeRef::user("u"), "s"));
+    assert_eq!(user.own_bytes(), Node::bytes_for(1, true));
+    assert_eq!(session.own_bytes(), Node::bytes_for(1, false));
+    assert!(session.own_bytes() as usize >= size_of::<Node>());
+    assert!(user.own_bytes() - session.own_bytes() >= size_of::<Sessions>() as u64);
+    assert!(Node::bytes_for(256, false) - Node::bytes_for(1, false) >= 256);
+}

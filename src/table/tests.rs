@@ -1,0 +1,279 @@
+//! The protocol of the table step by step, in one thread: what two threads may meet of each other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::clock::NEVER;
+use crate::item::Version;
+use crate::reclaim::pin;
+use crate::value::{Blob, BlobInput, Extent};
+
+/// Buckets of the tables here.
+const BUCKETS: usize = 4;
+/// A bucket, and a tag above it.
+const HASH: u64 = 77 << TAG_SHIFT | 2;
+
+struct Whose {
+    name: &'static str,
+    dead: AtomicBool,
+}
+
+impl Owner for Whose {
+    fn is_dead(&self) -> bool {
+        // Relaxed: one thread, here and below.
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    fn same_namespace(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+fn owner(name: &'static str) -> Whose {
+    Whose { name, dead: AtomicBool::new(false) }
+}
+
+type Found<'g> = Claim<'g, Blob, Whose>;
+
+fn header<'a>(key: &'a [u8], sliding: Option<Sliding>) -> Header<'a> {
+    Header { key, created: 5, deadline: NEVER, sliding, version: Version::next() }
+}
+
+fn draft(key: &[u8], owner: &Whose, state: State) -> Draft<Blob, Whose> {
+    let extent = Extent { len: 5, shared: false };
+    let input = BlobInput::Slice(b"value");
+    let mut draft = Draft::with_value(&header(key, None), input, extent, |_| None);
+    draft.prepare(owner, state, Heritage::default());
+    draft
+}
+
+fn table() -> Table<Blob, Whose> {
+    Table::new(BUCKETS)
+}
+
+fn claim<'g>(
+    table: &'g Table<Blob, Whose>,
+    key: &[u8],
+    owner: &Whose,
+    guard: &'g Guard,
+) -> Found<'g> {
+    table.claim(HASH, draft(key, owner, State::Pending), guard)
+}
+
+fn help<'g>(table: &'g Table<Blob, Whose>, claim: &Found<'g>) -> State {
+    table.help(HASH, &claim.slot, claim.entry)
+}
+
+/// The keys of the live entries under the hash, in slot order.
+fn live(table: &Table<Blob, Whose>, guard: &Guard) -> Vec<Vec<u8>> {
+    let entries = table.probe(HASH, guard).map(|(_, entry)| entry);
+    entries.filter(|entry| entry.state() == State::Live).map(|entry| entry.key().to_vec()).collect()
+}
+
+/// Takes an entry out for good.
+fn remove<'g>(table: &Table<Blob, Whose>, slot: &Slot<'g, Blob, Whose>, guard: &'g Guard) {
+    let entry = slot.entry(guard).expect("an entry");
+    assert!(table.remove(slot));
+    // SAFETY: taken out just now, in a test of one thread that does not look at it again.
+    drop(unsafe { Draft::from_raw(entry.as_ptr()) });
+}
+
+#[test]
+fn of_two_claims_of_a_key_the_lower_slot_wins_whoever_decides_first() {
+    for lower_first in [true, false] {
+        let (owner, table, guard) = (owner("a"), table(), pin());
+        let (low, high) =
+            (claim(&table, b"k", &owner, &guard), claim(&table, b"k", &owner, &guard));
+        assert!(live(&table, &guard).is_empty(), "nobody is born yet");
+        if lower_first {
+            assert_eq!(help(&table, &low), State::Live);
+            assert_eq!(high.entry.state(), State::Killed);
+            assert_eq!(help(&table, &high), State::Killed);
+        } else {
+            assert_eq!(help(&table, &high), State::Killed);
+            assert_eq!(help(&table, &low), State::Live);
+        }
+        assert_eq!(live(&table, &guard), [b"k"]);
+        // To decide again changes nothing.
+        assert_eq!(help(&table, &low), State::Live);
+    }
+}
+
+#[test]
+fn a_claim_yields_to_a_live_entry_in_a_higher_slot() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let other = claim(&table, b"other", &owner, &guard);
+    let first = claim(&table, b"k", &owner, &guard);
+    assert_eq!((help(&table, &other), help(&table, &first)), (State::Live, State::Live));
+    remove(&table, &other.slot, &guard);
+    let second = claim(&table, b"k", &owner, &guard);
+    assert!(second.slot.position < first.slot.position, "it got the free slot");
+    assert_eq!(help(&table, &second), State::Killed);
+    // Killed ones are nobody's rivals.
+    remove(&table, &first.slot, &guard);
+    let third = claim(&table, b"k", &owner, &guard);
+    assert_eq!(help(&table, &third), State::Live);
+}
+
+#[test]
+fn only_the_same_key_in_the_same_namespace_is_a_rival() {
+    let (one, again, other) = (owner("a"), owner("a"), owner("b"));
+    let (table, guard) = (table(), pin());
+    let state = |key, owner| help(&table, &claim(&table, key, owner, &guard));
+    assert_eq!(state(b"k", &one), State::Live);
+    assert_eq!(state(b"l", &one), State::Live, "another key");
+    assert_eq!(state(b"k", &other), State::Live, "another namespace");
+    assert_eq!(state(b"k", &again), State::Killed, "another incarnation of the first");
+}
+
+#[test]
+fn nothing_is_born_of_a_dead_owner() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let claimed = claim(&table, b"k", &owner, &guard);
+    owner.dead.store(true, Ordering::Relaxed);
+    assert_eq!(help(&table, &claimed), State::Killed);
+}
+
+#[test]
+fn a_chain_grows_by_lines_and_gives_its_lowest_slot_to_the_next() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let keys: Vec<[u8; 1]> = (0..2 * SLOTS as u8 + 3).map(|n| [n]).collect();
+    let mut slots = Vec::new();
+    for (position, key) in keys.iter().enumerate() {
+        let claimed = claim(&table, key, &owner, &guard);
+        assert_eq!(claimed.appended, position > 0 && position.is_multiple_of(SLOTS));
+        assert_eq!(claimed.slot.position, position);
+        assert_eq!(help(&table, &claimed), State::Live);
+        slots.push(claimed.slot);
+    }
+    assert_eq!(table.overflow_lines(), 2);
+    assert_eq!(live(&table, &guard), keys);
+    for position in [SLOTS + 1, 1] {
+        remove(&table, &slots[position], &guard);
+        assert!(!table.remove(&slots[position]), "it has gone");
+    }
+    for position in [1, SLOTS + 1, 2 * SLOTS + 3] {
+        let claimed = claim(&table, b"new", &owner, &guard);
+        assert_eq!((claimed.slot.position, claimed.appended), (position, false));
+    }
+    assert_eq!(table.overflow_lines(), 2);
+}
+
+#[test]
+fn a_handle_leads_to_the_entries_of_one_bucket_and_tag() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    assert_eq!((table.buckets(), table.base_bytes()), (BUCKETS, 64 * BUCKETS as u64));
+    // Zero is a tag like any other.
+    let hashes = [HASH, HASH ^ 1, HASH & 0xFF, 78 << TAG_SHIFT | 2, HASH | 1 << 20];
+    for (n, hash) in hashes.into_iter().enumerate() {
+        let claimed = table.claim(hash, draft(&[n as u8], &owner, State::Pending), &guard);
+        assert_eq!(table.help(hash, &claimed.slot, claimed.entry), State::Live);
+        let handle = table.handle_of(table.bucket(hash), &claimed.slot);
+        assert_eq!(handle, table.handle_for(hash));
+        assert_eq!(table.handle_for(handle), handle);
+        assert!(table.probe(handle, &guard).any(|(_, entry)| entry.is(&claimed.entry)));
+    }
+    let found =
+        |hash| table.probe(hash, &guard).map(|(_, entry)| entry.key()[0]).collect::<Vec<_>>();
+    assert_eq!(found(HASH), [0, 4], "they differ in bits that neither bucket nor tag have");
+    assert_eq!(
+        (found(HASH ^ 1), found(HASH & 0xFF), found(78 << 48 | 2)),
+        (vec![1], vec![2], vec![3])
+    );
+    let bucket = |n| table.bucket_entries(n, &guard).count();
+    assert_eq!([0, 1, 2, 3].map(bucket), [0, 0, 4, 1]);
+}
+
+#[test]
+fn a_sweep_takes_the_entries_of_one_owner_and_no_others() {
+    let (one, other, table, guard) = (owner("a"), owner("b"), table(), pin());
+    for (hash, key, owner) in
+        [(HASH, b"k", &one), (HASH, b"k", &other), (HASH, b"l", &one), (78 << 48 | 2, b"m", &one)]
+    {
+        let claimed = table.claim(hash, draft(key, owner, State::Pending), &guard);
+        assert_eq!(table.help(hash, &claimed.slot, claimed.entry), State::Live);
+    }
+    let mut swept = Vec::new();
+    table.sweep(HASH, &raw const one, &guard, |entry| {
+        swept.push(entry.key().to_vec());
+        // SAFETY: as in `remove`.
+        drop(unsafe { Draft::from_raw(entry.as_ptr()) });
+    });
+    assert_eq!(swept, [b"k", b"l"]);
+    assert_eq!(live(&table, &guard), [b"k"]);
+    assert_eq!(table.bucket_entries(2, &guard).count(), 2, "another tag stays");
+}
+
+#[test]
+fn an_entry_is_replaced_where_its_slot_has_not_changed() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let old = claim(&table, b"k", &owner, &guard);
+    assert_eq!(help(&table, &old), State::Live);
+    let new = table.replace(&old.slot, draft(b"k", &owner, State::Live), &guard);
+    let new = new.unwrap_or_else(|_| panic!("nobody else is here"));
+    assert!(!new.is(&old.entry));
+    assert!(table.probe(HASH, &guard).all(|(_, entry)| entry.is(&new)));
+    assert!(table.replace(&old.slot, draft(b"k", &owner, State::Live), &guard).is_err());
+    assert_eq!(new.value(), b"value");
+    // SAFETY: as in `remove`.
+    drop(unsafe { Draft::from_raw(old.entry.as_ptr()) });
+}
+
+#[test]
+fn an_entry_remembers_three_hits_and_hands_one_more_on() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let claimed = claim(&table, b"k", &owner, &guard);
+    let entry = claimed.entry;
+    entry.set_credit(2);
+    assert_eq!((entry.credit(), entry.state()), (0, State::Pending), "only what lives is hit");
+    assert_eq!(help(&table, &claimed), State::Live);
+    for hits in [1, 2, 3, 3, 3] {
+        assert_eq!(Heritage::of(entry).credit, hits);
+        entry.hit();
+        assert_eq!((entry.credit(), entry.state()), (hits, State::Live));
+    }
+    assert_eq!(Heritage::of(entry).credit, 3);
+    for (credit, kept) in [(0, 0), (2, 2), (9, 3)] {
+        entry.set_credit(credit);
+        assert_eq!((entry.credit(), entry.state()), (kept, State::Live));
+        let mut heir = draft(b"k", &owner, State::Live);
+        heir.prepare(&owner, State::Live, Heritage::of(entry));
+        let heir = table.claim(0, heir, &guard).entry;
+        assert_eq!((heir.credit(), heir.state()), ((kept + 1).min(3), State::Live));
+    }
+}
+
+#[test]
+fn what_upkeep_remembers_changes_only_from_what_was_read() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let entry = claim(&table, b"k", &owner, &guard).entry;
+    let (old, new) = (Track::default(), Track { queued: true, walk: 3, armed: 9 });
+    assert_eq!(entry.track(), Some(old));
+    assert!(entry.set_track(old, new) && !entry.set_track(old, new));
+    assert_eq!((entry.track(), Heritage::of(entry).track), (Some(new), new));
+    assert!(!entry.is_indexed() && !Heritage::of(entry).indexed);
+    entry.set_indexed();
+    assert!(entry.is_indexed() && Heritage::of(entry).indexed);
+}
+
+#[test]
+fn an_entry_is_booked_with_all_that_it_takes() {
+    let whole = |key: &[u8], len, sliding| {
+        let extent = Extent { len, shared: false };
+        let header = header(key, sliding);
+        let bytes = Draft::<Blob, Whose>::bytes_of(&header, extent);
+        let value = vec![7; len as usize];
+        let input = BlobInput::Slice(&value);
+        let draft: Draft<Blob, Whose> = Draft::with_value(&header, input, extent, |layout| {
+            let block = crate::value::allocated(layout.size()) as u64;
+            assert_eq!(block, bytes, "the block is all there is");
+            None
+        });
+        assert_eq!(draft.bytes(), bytes);
+        bytes
+    };
+    let sliding = Some(Sliding { ttl: 1, last: 2 });
+    assert_eq!(whole(b"12345678", 8, None) + 16, whole(b"12345678", 8, sliding));
+    assert_eq!(whole(b"12345678", 8, None) + 992, whole(b"12345678", 1000, None));
+    assert_eq!(whole(b"12345678", 8, None) + 496, whole(&[1; 504], 8, None));
+}
