@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
+#[cfg(any(feature = "rmcp_3", feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 mod adapter;
 mod backend;
 mod budget;
@@ -26,6 +26,8 @@ mod tagged;
 mod value;
 mod wheel;
 
+#[cfg(feature = "rmcp_3")]
+pub use self::adapter::rmcp as mcp;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::cache::{
