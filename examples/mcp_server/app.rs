@@ -56,21 +56,13 @@ pub(crate) async fn connect(storage: &str) -> Result<Arc<dyn Storage>, Box<dyn E
     }
 }
 
-/// Serves on the port, any free one for 0.
+/// Serves the notes on the port, any free one for 0.
 pub(crate) async fn start(
     sessions: &Sessions,
     storage: Arc<dyn Storage>,
     mode: Mode,
     port: u16,
 ) -> std::io::Result<Running> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    let url = format!("http://{}/mcp", listener.local_addr()?);
-    // Events are small: without this each could wait for the client to acknowledge the last.
-    let listener = listener.tap_io(|stream| {
-        if let Err(why) = stream.set_nodelay(true) {
-            eprintln!("a connection will be slow: {why}");
-        }
-    });
     let mut config = StreamableHttpServerConfig::default();
     let router = match mode {
         Mode::Guarded => {
@@ -85,6 +77,23 @@ pub(crate) async fn start(
             with_caller(Router::new().route_service("/mcp", service), sessions.clone())
         }
     };
+    listen(router, config, port).await
+}
+
+/// Serves whatever is at `/mcp` to those who have a token.
+pub(crate) async fn listen(
+    router: Router,
+    config: StreamableHttpServerConfig,
+    port: u16,
+) -> std::io::Result<Running> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let url = format!("http://{}/mcp", listener.local_addr()?);
+    // Events are small: without this each could wait for the client to acknowledge the last.
+    let listener = listener.tap_io(|stream| {
+        if let Err(why) = stream.set_nodelay(true) {
+            eprintln!("a connection will be slow: {why}");
+        }
+    });
     let router = router.layer(from_fn(who_it_is));
     let stop = config.cancellation_token.clone();
     let task = tokio::spawn(async move {

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::local::Local;
 use crate::error::{Error, Result};
 
 tokio::task_local! {
@@ -15,11 +16,13 @@ tokio::task_local! {
 pub(super) struct Call {
     user: Arc<str>,
     failure: Mutex<Option<Error>>,
+    /// The workers that it has met: they are not put away before it ends.
+    locals: Mutex<Vec<Arc<Local>>>,
 }
 
 impl Call {
     pub(super) fn new(user: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { user, failure: Mutex::new(None) })
+        Arc::new(Self { user, failure: Mutex::default(), locals: Mutex::default() })
     }
 
     /// The call that this task serves.
@@ -38,6 +41,10 @@ impl Call {
 
     pub(super) fn user(&self) -> &Arc<str> {
         &self.user
+    }
+
+    pub(super) fn keep(&self, local: Arc<Local>) {
+        self.locals.lock().unwrap_or_else(PoisonError::into_inner).push(local);
     }
 
     /// Leaves the first error for the guard; returns what rmcp gets to see of it.

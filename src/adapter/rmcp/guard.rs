@@ -127,7 +127,7 @@ where
     let response = call.clone().run(service.call(request)).await?;
 
     if let Some(why) = call.take_failure() {
-        // What was begun is not known to other servers.
+        // A session that was begun is not known to other servers.
         if let Presented::Id(id) = presented(response.headers()) {
             sessions.locals().close(id, &user);
         }

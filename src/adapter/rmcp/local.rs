@@ -2,7 +2,8 @@
 //!
 //! A worker can go at any time that it does nothing: the next request of its session restores it from
 //! the storage. So the table keeps no more of them than it is told to, and puts those away that were
-//! longest unused and have no stream open, a sixteenth at once, so that looking for them costs little.
+//! longest unused and have no stream open nor a request under way, a sixteenth at once, so that looking for
+//! them costs little.
 //!
 //! Each session has an rmcp `LocalSessionManager` to itself, since that is where rmcp takes an event
 //! store from: the events of a session then go to the store of that session.
@@ -49,17 +50,23 @@ impl Locals {
         Self { table: RwLock::default(), most, uses: AtomicU64::new(0) }
     }
 
-    /// Puts the session in, and others away where there are too many.
-    pub(super) fn insert(&self, id: SessionId, user: Arc<str>, rmcp: LocalSessionManager) {
+    /// Puts the session in, and others away where there are too many; returns it.
+    pub(super) fn insert(
+        &self,
+        id: SessionId,
+        user: Arc<str>,
+        rmcp: LocalSessionManager,
+    ) -> Arc<Local> {
         let used = AtomicU64::new(self.next_use());
         let local = Arc::new(Local { user, rmcp, used, streams: Arc::new(()) });
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.insert(id, local);
+        table.insert(id, local.clone());
         let away = if table.len() > self.most { longest_unused(&mut table) } else { Vec::new() };
         drop(table);
         for (id, local) in away {
             put_away(id, local);
         }
+        local
     }
 
     /// The session, which is a use of it.

@@ -33,12 +33,22 @@ pub enum ManagerError {
 
 impl Sessions {
     fn local(&self, id: &SessionId) -> Result<Arc<Local>, ManagerError> {
-        self.locals().get(id).ok_or(ManagerError::NotFound)
+        self.kept(id).ok_or(ManagerError::NotFound)
+    }
+
+    /// The worker of the session; it stays for as long as this request.
+    fn kept(&self, id: &SessionId) -> Option<Arc<Local>> {
+        let local = self.locals().get(id)?;
+        if let Ok(call) = Call::current() {
+            call.keep(local.clone());
+        }
+        Some(local)
     }
 
     /// Begins a worker for the session, which is the user's of this call.
     async fn begin(&self, id: SessionId) -> Result<SessionTransport, ManagerError> {
-        let user = Call::current()?.user().clone();
+        let call = Call::current()?;
+        let user = call.user().clone();
         let mut rmcp = LocalSessionManager::default();
         rmcp.session_config = self.worker();
         if let Some(limits) = self.events() {
@@ -48,7 +58,7 @@ impl Sessions {
         // `restore_session` and not `create_session`: the event store must know the id beforehand.
         match rmcp.restore_session(id.clone()).await? {
             RestoreOutcome::Restored(transport) => {
-                self.locals().insert(id, user, rmcp);
+                call.keep(self.locals().insert(id, user, rmcp));
                 Ok(transport)
             }
             _ => Err(ErrorKind::Conflict.into()),
@@ -71,6 +81,9 @@ impl SessionManager for Sessions {
         id: SessionId,
     ) -> Result<RestoreOutcome<Self::Transport>, Self::Error> {
         if self.locals().get(&id).is_some() {
+            // Another request has restored it since this one looked. For rmcp that is an error of the server;
+            // for the client it is one that passes.
+            Call::current()?.failed(ErrorKind::Conflict.into());
             return Ok(RestoreOutcome::AlreadyPresent);
         }
         Ok(RestoreOutcome::Restored(self.begin(id).await?))
@@ -85,7 +98,7 @@ impl SessionManager for Sessions {
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
-        Ok(self.locals().get(id).is_some())
+        Ok(self.kept(id).is_some())
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {

@@ -9,6 +9,10 @@
 //! An id is 128 random bits. It is looked for in the index of the session that asks, and nowhere else:
 //! that of another session is as unknown as one that was made up.
 //!
+//! A storage that fails does not keep an answer from its client: the event is sent under an id that nobody
+//! finds again, and the next one that is stored says that something is missing, so that no replay passes
+//! over it.
+//!
 //! A replay goes on as long as the stream does: a task hands over what is there and then what comes,
 //! from this server at once, from others by looking each second, until the request is answered, the
 //! session is dead, or the client has gone.
@@ -18,7 +22,7 @@ mod index;
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,6 +91,8 @@ pub(super) struct Events {
     limits: EventLimits,
     /// Something was appended here.
     appended: Notify,
+    /// The streams of which an event was sent and not stored, since the last that was.
+    lost: Mutex<Vec<String>>,
     this: Weak<Self>,
 }
 
@@ -114,12 +120,18 @@ impl Events {
             owner,
             limits,
             appended: Notify::new(),
+            lost: Mutex::default(),
             this: this.clone(),
         })
     }
 
-    async fn append(&self, stream: &str, event: &ServerSseMessage) -> Result<Token, EventError> {
-        let id = Token::draw()?;
+    /// Stores the event under this id.
+    async fn append(
+        &self,
+        id: Token,
+        stream: &str,
+        event: &ServerSseMessage,
+    ) -> Result<(), EventError> {
         let data = encode(event)?;
         let bytes = u32::try_from(data.len()).ok().filter(|_| data.len() <= self.limits.bytes);
         if bytes.is_some() {
@@ -142,18 +154,25 @@ impl Events {
             }
         }
         self.appended.notify_waiters();
-        Ok(id)
+        Ok(())
     }
 
     /// Puts the entry into the index; returns what had to go for it.
     async fn add(&self, entry: Entry) -> Result<Vec<Entry>, EventError> {
+        let lost = self.lost().clone();
         for _ in 0..ATTEMPTS {
             let (mut index, condition) = match self.index().await? {
                 Some((index, version)) => (index, Condition::Version(version)),
                 None if self.is_alive().await? => (Index::default(), Condition::Absent),
                 None => return Err(self.forget().await),
             };
-            let gone = index.push(entry.clone(), self.limits);
+            let mut gone = Vec::new();
+            for stream in &lost {
+                let missing =
+                    Entry { id: Token::draw()?, bytes: 0, last: true, stream: stream.clone() };
+                gone.extend(index.push(missing, self.limits));
+            }
+            gone.extend(index.push(entry.clone(), self.limits));
             let options = self.namespace().with_ttl(self.sessions.idle());
             let storage = self.sessions.storage();
             if storage.write(INDEX, index.encode(), condition, options).await?.is_none() {
@@ -163,6 +182,7 @@ impl Events {
             if condition == Condition::Absent && !self.is_alive().await? {
                 return Err(self.forget().await);
             }
+            self.lost().retain(|stream| !lost.contains(stream));
             return Ok(gone);
         }
         Err(Error::with_detail(ErrorKind::Conflict, "others kept appending events").into())
@@ -198,6 +218,10 @@ impl Events {
         let Some(item) = item else { return Ok(None) };
         let index = Index::decode(&item.data).ok_or(ErrorKind::Corrupt)?;
         Ok(Some((index, item.version)))
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn is_alive(&self) -> Result<bool> {
@@ -251,7 +275,18 @@ impl EventStore for Events {
         stream: &str,
         event: &ServerSseMessage,
     ) -> Result<EventId, EventStoreError> {
-        Ok(self.append(stream, event).await?.to_string())
+        let id = Token::draw()?;
+        match self.append(id, stream, event).await {
+            Ok(()) => {}
+            Err(EventError::Storage(_)) => {
+                let mut lost = self.lost();
+                if !lost.iter().any(|lost| lost == stream) && lost.len() < self.limits.count {
+                    lost.push(stream.to_owned());
+                }
+            }
+            Err(why) => return Err(why.into()),
+        }
+        Ok(id.to_string())
     }
 
     async fn replay_events_after(&self, last: &str) -> Result<EventStream, EventStoreError> {
