@@ -1,12 +1,15 @@
 //! A client that shows what the protocol's own clients hide: ids, statuses, and other people's tokens.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
 pub(crate) const SESSION_ID: &str = "mcp-session-id";
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -101,5 +104,7 @@ pub(crate) fn initialize_request() -> Value {
 
 pub(crate) fn tool_request(tool: &str, arguments: Value) -> Value {
     let params = json!({ "name": tool, "arguments": arguments });
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+    // Of requests under way in one session no two may have the same id.
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::app::{self, Mode, Running};
 use crate::client::{Client, SESSION_ID, initialize_request};
-use crate::common::{ADA, Events, Steps, block_on, cache, listen, sessions, status, steps_request};
+use crate::common::{ADA, Events, Steps, block_on, cache, listen, sessions, soon, status, steps_request};
 
 /// Of whose words nothing may be told.
 const SECRET: &str = "password of the database";
@@ -171,7 +171,7 @@ fn no_request_beside_a_failed_restoration_is_told_of_an_end() {
             storage.gets.fail(round % 20, 1);
             let requests = (0..8).map(|_| {
                 let (there, id) = (Client::new(&second.url, ADA), id.clone());
-                tokio::spawn(async move { status(&there, &id).await })
+                tokio::spawn(async move { soon(status(&there, &id)).await })
             });
             for request in requests.collect::<Vec<_>>() {
                 let status = request.await.expect("no panic");
@@ -211,7 +211,7 @@ fn an_answer_that_cannot_be_kept_is_given() {
         let first = stream.next().await.expect("the priming").id;
         assert_eq!(stream.next().await.expect("a step").step(), Some(0));
         storage.sets.fail(0, 2);
-        steps.go_on.add_permits(2);
+        steps.go_on.add_permits(1);
         let rest = stream.rest().await;
         let told: Vec<Option<u64>> = rest.iter().map(|event| event.step()).collect();
         assert_eq!(told, [Some(1), Some(2), None], "all of it");
@@ -224,6 +224,7 @@ fn an_answer_that_cannot_be_kept_is_given() {
         let mut stream = Events::new(stream);
         let first = stream.next().await.expect("the priming").id;
         storage.sets.fail(0, 1);
+        steps.go_on.add_permits(1);
         assert!(stream.next().await.expect("the answer").is_answer());
         assert_eq!(status(&ada, &id).await, 200);
         let again = Events::new(listen(&server.url, ADA, &id, first.as_deref()).await).rest().await;
