@@ -88,11 +88,6 @@ impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(self.text()).unwrap_or_default()
     }
-
-    /// Whether the tool, or the server for it, said no.
-    pub(crate) fn is_error(&self) -> bool {
-        !self.message["error"].is_null() || self.message["result"]["isError"] == true
-    }
 }
 
 pub(crate) fn initialize_request() -> Value {

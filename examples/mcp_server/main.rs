@@ -18,12 +18,14 @@
 //! | `--idle SECONDS` | for how long an unused session or cart lives; half an hour at first |
 //! | `--store-only` | without the guard, to see what it is for |
 //! | `--demo` | drives itself, says what happens, and ends; the status is 1 where anything is not as it should be |
+//! | `--probe URL URL` | goes through the probes of `scripts/mcp-clients` at two servers that run already |
 //! | `--measure` | compares tool calls with those of a server without storage; 1 where the median is over 5 % worse |
 
 mod app;
 mod client;
 mod demo;
 mod measure;
+mod probe;
 mod sdk;
 mod server;
 mod unguarded;
@@ -47,28 +49,32 @@ struct Arguments {
     what: What,
 }
 
-#[derive(PartialEq, Eq)]
 enum What {
     Serve,
     Demo,
+    Probe(String, String),
     Measure,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let arguments = parse(std::env::args().skip(1))?;
+    let mut arguments = parse(std::env::args().skip(1))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let storage = app::connect(&arguments.storage).await?;
-        match arguments.what {
-            What::Serve => serve(arguments, storage).await,
+        match std::mem::replace(&mut arguments.what, What::Serve) {
+            What::Serve => serve(&arguments, storage).await,
             What::Demo => demo::run(storage).await.map(|()| ExitCode::SUCCESS),
+            What::Probe(first, second) => {
+                let probed = probe::run(&first, &second, arguments.idle).await;
+                probed.map(|()| ExitCode::SUCCESS).map_err(|why| why.to_string().into())
+            }
             What::Measure => measure::run(storage).await,
         }
     })
 }
 
 async fn serve(
-    arguments: Arguments,
+    arguments: &Arguments,
     storage: Arc<dyn Storage>,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let mut running = Vec::new();
@@ -109,11 +115,17 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn E
             }
             "--store-only" => arguments.mode = Mode::StoreOnly,
             "--demo" => arguments.what = What::Demo,
+            "--probe" => {
+                let (Some(first), Some(second)) = (given.next(), given.next()) else {
+                    return Err("--probe needs the addresses of two servers".into());
+                };
+                arguments.what = What::Probe(first, second);
+            }
             "--measure" => arguments.what = What::Measure,
             other => {
                 return Err(format!(
                     "unknown argument {other}; known: --port N, --servers N, --storage memory, \
-                     --idle SECONDS, --store-only, --demo, --measure"
+                     --idle SECONDS, --store-only, --demo, --probe URL URL, --measure"
                 )
                 .into());
             }

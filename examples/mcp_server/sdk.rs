@@ -27,7 +27,9 @@ impl Sdk {
         token: &str,
         level: Level,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(token);
+        let mut config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(token);
+        // Who is told that a session has ended would begin another one: here that is not to go unnoticed.
+        config.reinit_on_expired_session = false;
         let transport = StreamableHttpClientTransport::from_config(config);
         let lifecycle = match level {
             Level::Sessions => ClientLifecycleMode::Initialize,

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::app::Running;
 use crate::client::{Client, initialize_request};
 use crate::common::{
-    ADA, BOB, Events, RENEWED, Steps, block_on, cache, entries_of, listen, sessions, soon,
-    steps_request, until,
+    ADA, BOB, Events, RENEWED, Steps, block_on, cache, entries_of, listen, sessions, steps_request,
+    until,
 };
 
 /// Two servers of `steps` with one storage.
@@ -161,7 +161,7 @@ fn what_a_session_keeps_is_bounded_by_number_and_by_bytes() {
 }
 
 #[test]
-fn nothing_is_told_or_kept_of_a_call_whose_user_was_deleted() {
+fn nothing_is_kept_of_a_call_whose_user_was_deleted() {
     block_on(async {
         let pair = Pair::start(EventLimits::default()).await;
         let (id, mut stream) = pair.call(&steps_request(1, 3, 10)).await;
@@ -170,12 +170,14 @@ fn nothing_is_told_or_kept_of_a_call_whose_user_was_deleted() {
         Storage::delete(&pair.cache, Options::new().with_user("ada")).await.expect("open");
         assert_eq!(listen(pair.url(1), ADA, &id, Some(&first)).await.status(), 404);
         pair.steps.go_on.add_permits(1);
-        assert_eq!(resumed.rest().await, [], "who has come back hears of its end");
-        let told = soon(async {
-            // The watch ends it within 5 seconds, at the latest.
-            stream.rest().await
-        });
-        assert_eq!(told.await, [], "and who had stayed");
+        assert_eq!(resumed.rest().await, [], "who comes back hears of its end");
+        let rest = stream.rest().await;
+        assert!(rest.last().is_some_and(|event| event.is_answer()), "who has stayed is answered");
+        // The ids that came with it are good for nothing.
+        let id = Client::new(pair.url(0), ADA).initialize().await.expect("a session");
+        let from = rest[0].id.as_deref();
+        assert_eq!(Events::new(listen(pair.url(0), ADA, &id, from).await).rest().await, []);
+        assert_eq!(Client::new(pair.url(1), ADA).delete(&id).await.expect("an answer"), 202);
         assert_eq!(entries_of(&pair.cache, "ada"), 0, "the call has left nothing behind");
     });
 }

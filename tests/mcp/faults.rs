@@ -13,7 +13,9 @@ use serde_json::json;
 
 use crate::app::{self, Mode, Running};
 use crate::client::{Client, SESSION_ID, initialize_request};
-use crate::common::{ADA, Events, Steps, block_on, cache, listen, sessions, soon, status, steps_request};
+use crate::common::{
+    ADA, Events, Steps, block_on, cache, listen, sessions, soon, status, steps_request,
+};
 
 /// Of whose words nothing may be told.
 const SECRET: &str = "password of the database";
@@ -157,6 +159,36 @@ fn a_session_outlives_a_storage_that_fails() {
         storage.gets.fail(0, 1);
         assert_eq!(status(&ada, &id).await, 503);
         assert_eq!(status(&ada, &id).await, 200);
+    });
+}
+
+/// A worker takes nothing else before its handshake is over: requests beside it wait.
+#[test]
+fn a_session_is_restored_by_many_requests_at_a_time() {
+    block_on(async {
+        let (_, [first, second]) = servers().await;
+        let mut served = 0;
+        for _ in 0..20 {
+            let ada = Client::new(&first.url, ADA);
+            let id = ada.initialize().await.expect("a session");
+            let requests = (0..8).map(|number| {
+                let (there, id, url) =
+                    (Client::new(&second.url, ADA), id.clone(), second.url.clone());
+                tokio::spawn(async move {
+                    match number {
+                        0 => listen(&url, ADA, &id, None).await.status().as_u16(),
+                        _ => soon(status(&there, &id)).await,
+                    }
+                })
+            });
+            for request in requests.collect::<Vec<_>>() {
+                let status = request.await.expect("no panic");
+                // Who is late finds it restored by another, which rmcp takes for an error: it passes.
+                assert!(status == 200 || status == 503, "{status}");
+                served += usize::from(status == 200);
+            }
+        }
+        assert!(served >= 150, "{served} of 160");
     });
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
@@ -32,11 +32,23 @@ pub(super) struct Locals {
 /// A session in memory.
 pub(super) struct Local {
     user: Arc<str>,
+    from: From,
+    /// Whether the handshake is over. Before that any other message would end the worker.
+    ready: AtomicBool,
     pub(super) rmcp: LocalSessionManager,
     /// The number of its last use, of all uses of all sessions.
     used: AtomicU64,
     /// Held once by each open stream, and once here.
     streams: Arc<()>,
+}
+
+/// Where a worker comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// A client initializes a session; it cannot use it before that is answered.
+    Client,
+    /// A request of a session that has no worker here: rmcp repeats the handshake, while others may come.
+    Storage,
 }
 
 /// A stream that says, by being there, that the session is in use.
@@ -55,10 +67,11 @@ impl Locals {
         &self,
         id: SessionId,
         user: Arc<str>,
+        from: From,
         rmcp: LocalSessionManager,
     ) -> Arc<Local> {
-        let used = AtomicU64::new(self.next_use());
-        let local = Arc::new(Local { user, rmcp, used, streams: Arc::new(()) });
+        let (ready, used) = (AtomicBool::new(false), AtomicU64::new(self.next_use()));
+        let local = Arc::new(Local { user, from, ready, rmcp, used, streams: Arc::new(()) });
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.insert(id, local.clone());
         let away = if table.len() > self.most { longest_unused(&mut table) } else { Vec::new() };
@@ -112,6 +125,26 @@ impl Locals {
 }
 
 impl Local {
+    /// Whether other messages than those of the handshake may come.
+    pub(super) fn is_ready(&self) -> bool {
+        // Acquire: pairs with `initialized` and `told`; the worker has the handshake before what comes next.
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Its `initialize` was answered.
+    pub(super) fn initialized(&self) {
+        if self.from == From::Client {
+            // Release: see `is_ready`.
+            self.ready.store(true, Ordering::Release);
+        }
+    }
+
+    /// It was told something that asks for no answer: the end of the handshake at the latest.
+    pub(super) fn told(&self) {
+        // Release: see `is_ready`.
+        self.ready.store(true, Ordering::Release);
+    }
+
     /// The same stream; while it is there, the session is in use.
     pub(super) fn open(
         &self,

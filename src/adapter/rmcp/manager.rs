@@ -14,7 +14,7 @@ use rmcp::transport::streamable_http_server::session::{
 
 use super::call::Call;
 use super::events::{Events, Owner};
-use super::local::Local;
+use super::local::{From as Whence, Local};
 use super::sessions::Sessions;
 use super::token::Token;
 use crate::error::{Error, ErrorKind};
@@ -46,7 +46,7 @@ impl Sessions {
     }
 
     /// Begins a worker for the session, which is the user's of this call.
-    async fn begin(&self, id: SessionId) -> Result<SessionTransport, ManagerError> {
+    async fn begin(&self, id: SessionId, from: Whence) -> Result<SessionTransport, ManagerError> {
         let call = Call::current()?;
         let user = call.user().clone();
         let mut rmcp = LocalSessionManager::default();
@@ -58,7 +58,7 @@ impl Sessions {
         // `restore_session` and not `create_session`: the event store must know the id beforehand.
         match rmcp.restore_session(id.clone()).await? {
             RestoreOutcome::Restored(transport) => {
-                call.keep(self.locals().insert(id, user, rmcp));
+                call.keep(self.locals().insert(id, user, from, rmcp));
                 Ok(transport)
             }
             _ => Err(ErrorKind::Conflict.into()),
@@ -72,7 +72,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let id: SessionId = Token::draw()?.to_string().into();
-        let transport = self.begin(id.clone()).await?;
+        let transport = self.begin(id.clone(), Whence::Client).await?;
         Ok((id, transport))
     }
 
@@ -80,13 +80,14 @@ impl SessionManager for Sessions {
         &self,
         id: SessionId,
     ) -> Result<RestoreOutcome<Self::Transport>, Self::Error> {
-        if self.locals().get(&id).is_some() {
+        // One that is not ready is left over from a request that was broken off; rmcp lets in one at a time.
+        if self.locals().get(&id).is_some_and(|local| local.is_ready()) {
             // Another request has restored it since this one looked. For rmcp that is an error of the server;
             // for the client it is one that passes.
             Call::current()?.failed(ErrorKind::Conflict.into());
             return Ok(RestoreOutcome::AlreadyPresent);
         }
-        Ok(RestoreOutcome::Restored(self.begin(id).await?))
+        Ok(RestoreOutcome::Restored(self.begin(id, Whence::Storage).await?))
     }
 
     async fn initialize_session(
@@ -94,11 +95,15 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
-        Ok(self.local(id)?.rmcp.initialize_session(id, message).await?)
+        let local = self.local(id)?;
+        let answer = local.rmcp.initialize_session(id, message).await?;
+        local.initialized();
+        Ok(answer)
     }
 
+    /// Not before the handshake is over: rmcp has the request wait for its restoration then.
     async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
-        Ok(self.kept(id).is_some())
+        Ok(self.kept(id).is_some_and(|local| local.is_ready()))
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
@@ -120,7 +125,10 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), Self::Error> {
-        Ok(self.local(id)?.rmcp.accept_message(id, message).await?)
+        let local = self.local(id)?;
+        local.rmcp.accept_message(id, message).await?;
+        local.told();
+        Ok(())
     }
 
     async fn create_standalone_stream(

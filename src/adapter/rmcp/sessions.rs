@@ -52,8 +52,8 @@ const MAX_LOCAL: usize = 4096;
 /// # Consistency
 ///
 /// From the moment that a session was deleted (by `DELETE`, by [`end`](Self::end), with its user), no
-/// request that comes later is served, on any server. One that is under way goes on; what it still wants
-/// to send is refused, and its stream ends.
+/// request that comes later is served, on any server. One that is under way goes on, and is answered if
+/// that takes no longer than its stream lasts; nothing of it is kept.
 ///
 /// # Errors
 ///

@@ -4,7 +4,8 @@
 //! index is there, and order is that of the index. What is pushed out of it is deleted.
 //!
 //! Nothing is brought back to life. The index goes with the session, and a new one is only begun where
-//! the session is alive afterwards; else all is deleted again.
+//! the session is alive afterwards; else all is deleted again. Who still has the stream of a call open gets
+//! the rest of it, until the guard's watch ends it; nobody else can ask for it.
 //!
 //! An id is 128 random bits. It is looked for in the index of the session that asks, and nowhere else:
 //! that of another session is as unknown as one that was made up.
@@ -276,16 +277,14 @@ impl EventStore for Events {
         event: &ServerSseMessage,
     ) -> Result<EventId, EventStoreError> {
         let id = Token::draw()?;
-        match self.append(id, stream, event).await {
-            Ok(()) => {}
-            Err(EventError::Storage(_)) => {
-                let mut lost = self.lost();
-                if !lost.iter().any(|lost| lost == stream) && lost.len() < self.limits.count {
-                    lost.push(stream.to_owned());
-                }
+        if let Err(EventError::Storage(_)) = self.append(id, stream, event).await {
+            let mut lost = self.lost();
+            if !lost.iter().any(|lost| lost == stream) && lost.len() < self.limits.count {
+                lost.push(stream.to_owned());
             }
-            Err(why) => return Err(why.into()),
         }
+        // Sent in any case. Of a session that has just ended this is the rest of a call that began before,
+        // such as the answer of the one that has ended it.
         Ok(id.to_string())
     }
 
