@@ -19,7 +19,7 @@
 //! | `--store-only` | without the guard, to see what it is for |
 //! | `--demo` | drives itself, says what happens, and ends; the status is 1 where anything is not as it should be |
 //! | `--probe URL URL` | goes through the probes of `scripts/mcp-clients` at two servers that run already |
-//! | `--measure` | compares tool calls with those of a server without storage; 1 where the median is over 5 % worse |
+//! | `--measure` | compares tool calls with those of a server without storage; 1 where guard and storage cost over 5 % at the median |
 
 mod app;
 mod client;

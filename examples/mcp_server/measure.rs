@@ -1,4 +1,5 @@
-//! What a tool call costs through guard and storage, beside a server of rmcp's without either, in one run.
+//! What a tool call costs through guard and storage, beside a server of rmcp's without either, in one run;
+//! and what it costs besides to keep its events, of which each call has two.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ const MOST_PERCENT: f64 = 5.0;
 
 struct Contender {
     name: &'static str,
+    /// Whether it is the one that may be so much slower and no more.
+    is_judged: bool,
     server: Running,
     client: Client,
     session: String,
@@ -37,7 +40,8 @@ pub(crate) async fn run(storage: Arc<dyn Storage>) -> Result<ExitCode, Box<dyn E
         let server = app::start(&sessions, storage.clone(), mode, 0).await?;
         let client = Client::new(&server.url, "token-of-ada");
         let session = client.initialize().await.map_err(|why| why.to_string())?;
-        contenders.push(Contender { name, server, client, session, calls: Vec::new() });
+        let is_judged = contenders.len() == 1;
+        contenders.push(Contender { name, is_judged, server, client, session, calls: Vec::new() });
     }
     for contender in &mut contenders {
         contender.calls(WARM_UP).await?;
@@ -51,16 +55,18 @@ pub(crate) async fn run(storage: Arc<dyn Storage>) -> Result<ExitCode, Box<dyn E
     }
     println!("{} tool calls each, one after another, over loopback:", ROUNDS * CALLS);
     let mut base = None;
-    let mut worst = f64::MIN;
+    let mut guarded = 0.0;
     for contender in contenders {
         let (p50, p99) = contender.quantiles();
         let base = *base.get_or_insert(p50);
         let more = (p50 / base - 1.0) * 100.0;
-        worst = worst.max(more);
+        if contender.is_judged {
+            guarded = more;
+        }
         println!("  {:26} p50 {p50:7.1} us ({more:+5.1} %)   p99 {p99:7.1} us", contender.name);
         contender.server.stop().await?;
     }
-    Ok(if worst <= MOST_PERCENT { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if guarded <= MOST_PERCENT { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Contender {

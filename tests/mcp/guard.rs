@@ -182,18 +182,20 @@ fn what_is_no_session_id_is_refused() {
 /// The same probes where nobody asks whose session it is: what the guard is for.
 #[test]
 fn a_store_alone_lets_everybody_in() {
+    use crate::app::Mode;
     block_on(async {
         let storage = crate::app::connect("memory").await.expect("memory");
         let mut servers = Vec::new();
-        for _ in 0..2 {
+        for mode in [Mode::StoreOnly, Mode::StoreOnly, Mode::Plain] {
             let sessions = crate::common::sessions(storage.clone());
-            let mode = crate::app::Mode::StoreOnly;
             let server = crate::app::start(&sessions, storage.clone(), mode, 0).await;
             servers.push(server.expect("a free port"));
         }
         let [ada, bob] = [ADA, BOB].map(|token| Client::new(&servers[1].url, token));
         let here = Client::new(&servers[0].url, ADA);
         let id = here.initialize().await.expect("a session");
+        let nowhere = Client::new(&servers[2].url, ADA);
+        assert_eq!(status(&nowhere, &id).await, 404, "without a store it is one server's");
         assert_eq!(status(&bob, &id).await, 200, "hijacked");
         storage.delete(Options::new().with_user("ada")).await.expect("open");
         assert_eq!(status(&ada, &id).await, 200, "its user is gone");

@@ -4,10 +4,11 @@
 //! of what they answer it logs some errors and goes on. Both is mended here: the guard runs the request
 //! with this in a task-local, the stores leave their errors in it, and the guard looks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::local::Local;
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -22,7 +23,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(user: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { user, failure: Mutex::default(), locals: Mutex::default() })
+        Arc::new(Self { user, failure: Mutex::new(None), locals: Mutex::new(Vec::new()) })
     }
 
     /// The call that this task serves.
@@ -44,17 +45,17 @@ impl Call {
     }
 
     pub(super) fn keep(&self, local: Arc<Local>) {
-        self.locals.lock().unwrap_or_else(PoisonError::into_inner).push(local);
+        self.locals.lock().push(local);
     }
 
     /// Leaves the first error for the guard; returns what rmcp gets to see of it.
     pub(super) fn failed(&self, why: Error) -> Box<dyn std::error::Error + Send + Sync> {
         let told = Error::new(why.kind());
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.failure.lock().get_or_insert(why);
         told.into()
     }
 
     pub(super) fn take_failure(&self) -> Option<Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().take()
     }
 }

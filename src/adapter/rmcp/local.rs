@@ -10,8 +10,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -20,11 +19,14 @@ use rmcp::transport::streamable_http_server::session::{
     EventStream, ServerSseMessage, SessionId, SessionManager,
 };
 
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 /// What is put away at once, where there are too many: one in so many.
 const SHARE: usize = 16;
 
 pub(super) struct Locals {
-    table: RwLock<HashMap<SessionId, Arc<Local>>>,
+    table: Mutex<HashMap<SessionId, Arc<Local>>>,
     most: usize,
     uses: AtomicU64,
 }
@@ -59,7 +61,7 @@ struct Open {
 
 impl Locals {
     pub(super) fn new(most: usize) -> Self {
-        Self { table: RwLock::default(), most, uses: AtomicU64::new(0) }
+        Self { table: Mutex::new(HashMap::new()), most, uses: AtomicU64::new(0) }
     }
 
     /// Puts the session in, and others away where there are too many; returns it.
@@ -72,7 +74,7 @@ impl Locals {
     ) -> Arc<Local> {
         let (ready, used) = (AtomicBool::new(false), AtomicU64::new(self.next_use()));
         let local = Arc::new(Local { user, from, ready, rmcp, used, streams: Arc::new(()) });
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         table.insert(id, local.clone());
         let away = if table.len() > self.most { longest_unused(&mut table) } else { Vec::new() };
         drop(table);
@@ -84,7 +86,7 @@ impl Locals {
 
     /// The session, which is a use of it.
     pub(super) fn get(&self, id: &str) -> Option<Arc<Local>> {
-        let local = self.table.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()?;
+        let local = self.table.lock().get(id).cloned()?;
         // Relaxed: it only orders uses, roughly.
         local.used.store(self.next_use(), Ordering::Relaxed);
         Some(local)
@@ -101,11 +103,11 @@ impl Locals {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.table.lock().len()
     }
 
     fn close_if(&self, id: &str, condition: impl FnOnce(&Local) -> bool) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         let Some((key, local)) = table.get_key_value(id) else { return };
         if !condition(local) {
             return;

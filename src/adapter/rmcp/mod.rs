@@ -1,5 +1,7 @@
 //! Sessions, events and state of servers of the Model Context Protocol, for rmcp 3.
 //!
+//! [`Sessions`] is where it begins. A server to copy from, and all that it does, is below.
+//!
 //! # What is stored
 //!
 //! ```text
@@ -25,6 +27,9 @@
 //!
 //! rmcp's traits tell neither who asks nor whose session an event is of. The first is known by a
 //! task-local of the request (`call`), the second since each session has an event store of its own.
+
+// What it shows stands on axum.
+#![cfg_attr(feature = "examples", doc = "", doc = include_str!("../../../docs/mcp.md"))]
 
 mod body;
 mod call;

@@ -1,96 +1,112 @@
 //! Which events a session has: their ids in order, the stream of each, and what they weigh.
 //!
 //! ```text
-//!   per event   id 16 bytes | bytes u32 | last u8 | length of the stream's name u8 | its name
+//!   per event   id 16 bytes | stream 16 | bytes 4 | last 1
 //! ```
 //!
-//! One value, so that it changes by compare-and-set, whichever server appends.
+//! One value, so that it changes by compare-and-set, whichever server appends. It is read and written for
+//! each event: so it stays what it is in the storage, and nothing is made of the entries that only stay.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::EventLimits;
 use crate::adapter::rmcp::token::Token;
 
+const ENTRY: usize = 16 + 16 + 4 + 1;
+
 /// An event, without what it says.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) id: Token,
+    pub(super) stream: Stream,
     /// Of the stored event; zero where it was too large to be stored.
     pub(super) bytes: u32,
     /// Whether it answers the request, so that none comes after it.
     pub(super) last: bool,
-    pub(super) stream: String,
 }
+
+/// The name of a stream, as a number. rmcp's names are random or unlike all others of the session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stream(u128);
 
 #[derive(Default)]
-pub(super) struct Index {
-    pub(super) entries: Vec<Entry>,
-}
+pub(super) struct Index(Vec<u8>);
 
 /// What comes after an event.
-pub(super) enum After<'a> {
+pub(super) enum After {
     /// The later events of the same stream.
-    Events(Vec<&'a Entry>),
+    Events(Vec<Entry>),
     /// It was the last one of its stream.
     Nothing,
     /// No such event.
     Unknown,
 }
 
+impl Stream {
+    /// FNV-1a: the same on every server.
+    pub(super) fn named(name: &str) -> Self {
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        Self(name.bytes().fold(BASIS, step))
+    }
+}
+
 impl Index {
     /// The index in these bytes; `None` where they are not one.
-    pub(super) fn decode(mut data: &[u8]) -> Option<Self> {
-        let mut entries = Vec::new();
-        while !data.is_empty() {
-            let (id, rest) = data.split_first_chunk::<16>()?;
-            let (bytes, rest) = rest.split_first_chunk::<4>()?;
-            let (&[last, length], rest) = rest.split_first_chunk::<2>()?;
-            let (stream, rest) = rest.split_at_checked(length.into())?;
-            entries.push(Entry {
-                id: Token(u128::from_be_bytes(*id)),
-                bytes: u32::from_be_bytes(*bytes),
-                last: last != 0,
-                stream: std::str::from_utf8(stream).ok()?.to_owned(),
-            });
-            data = rest;
-        }
-        Some(Self { entries })
+    pub(super) fn decode(data: &[u8]) -> Option<Self> {
+        data.len().is_multiple_of(ENTRY).then(|| Self(data.to_vec()))
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        let mut data = BytesMut::with_capacity(self.entries.len() * 64);
-        for entry in &self.entries {
-            data.put_slice(&entry.id.0.to_be_bytes());
-            data.put_u32(entry.bytes);
-            data.put_u8(entry.last.into());
-            let length = u8::try_from(entry.stream.len()).unwrap_or(u8::MAX);
-            data.put_u8(length);
-            data.put_slice(&entry.stream.as_bytes()[..length.into()]);
-        }
-        data.freeze()
+        Bytes::copy_from_slice(&self.0)
     }
 
     /// Appends; returns what has to go for it.
     pub(super) fn push(&mut self, entry: Entry, limits: EventLimits) -> Vec<Entry> {
-        self.entries.push(entry);
-        let mut bytes: u64 = self.entries.iter().map(|entry| u64::from(entry.bytes)).sum();
-        let mut gone = 0;
-        while self.entries.len() - gone > limits.count || bytes > limits.bytes as u64 {
-            bytes -= u64::from(self.entries[gone].bytes);
-            gone += 1;
+        self.0.extend_from_slice(&entry.id.0.to_be_bytes());
+        self.0.extend_from_slice(&entry.stream.0.to_be_bytes());
+        self.0.extend_from_slice(&entry.bytes.to_be_bytes());
+        self.0.push(entry.last.into());
+        let mut count = self.0.len() / ENTRY;
+        let mut bytes: u64 = self.entries().map(|entry| u64::from(entry.bytes)).sum();
+        let mut gone = Vec::new();
+        for entry in self.entries() {
+            if count <= limits.count && bytes <= limits.bytes as u64 {
+                break;
+            }
+            count -= 1;
+            bytes -= u64::from(entry.bytes);
+            gone.push(entry);
         }
-        self.entries.drain(..gone).collect()
+        self.0.drain(..gone.len() * ENTRY);
+        gone
     }
 
-    pub(super) fn after(&self, id: Token) -> After<'_> {
-        let Some(at) = self.entries.iter().position(|entry| entry.id == id) else {
-            return After::Unknown;
-        };
-        let (event, later) = (&self.entries[at], &self.entries[at + 1..]);
-        if event.last {
-            return After::Nothing;
+    pub(super) fn after(&self, id: Token) -> After {
+        let mut entries = self.entries();
+        match entries.find(|entry| entry.id == id) {
+            None => After::Unknown,
+            Some(event) if event.last => After::Nothing,
+            Some(event) => After::Events(entries.filter(|it| it.stream == event.stream).collect()),
         }
-        After::Events(later.iter().filter(|entry| entry.stream == event.stream).collect())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.0.as_chunks::<ENTRY>().0.iter().map(Entry::read)
+    }
+}
+
+impl Entry {
+    fn read(data: &[u8; ENTRY]) -> Self {
+        let number = |at: usize| {
+            let mut number = [0; 16];
+            number.copy_from_slice(&data[at..at + 16]);
+            u128::from_be_bytes(number)
+        };
+        let bytes = u32::from_be_bytes([data[32], data[33], data[34], data[35]]);
+        let (id, stream) = (Token(number(0)), Stream(number(16)));
+        Self { id, stream, bytes, last: data[36] != 0 }
     }
 }
 
@@ -99,44 +115,49 @@ mod tests {
     use super::*;
 
     fn entry(id: u128, bytes: u32, stream: &str) -> Entry {
-        Entry { id: Token(id), bytes, last: false, stream: stream.to_owned() }
+        Entry { id: Token(id), bytes, last: false, stream: Stream::named(stream) }
+    }
+
+    fn index(entries: &[Entry]) -> Index {
+        let mut index = Index::default();
+        for entry in entries {
+            assert!(index.push(*entry, EventLimits::default()).is_empty());
+        }
+        index
     }
 
     #[test]
     fn an_index_is_what_was_encoded() {
-        let entries =
-            vec![entry(1, 7, "a"), Entry { last: true, ..entry(u128::MAX, 0, "ü:common") }];
-        let index = Index { entries };
-        let data = index.encode();
-        assert!(Index::decode(&data).is_some_and(|it| it.entries == index.entries));
-        for length in 1..data.len() {
-            let cut = Index::decode(&data[..length]);
-            assert!(cut.is_none_or(|it| it.entries.len() < 2), "cut at {length}");
-        }
+        let entries = [entry(1, 7, "a"), Entry { last: true, ..entry(u128::MAX, 0, "b:common") }];
+        let data = index(&entries).encode();
+        let decoded = Index::decode(&data).expect("an index");
+        assert!(decoded.entries().eq(entries));
+        assert!((1..data.len()).filter(|&cut| Index::decode(&data[..cut]).is_some()).eq([ENTRY]));
     }
 
     #[test]
     fn the_oldest_go_by_number_and_by_bytes() {
         let limits = EventLimits { count: 3, bytes: 100 };
-        let mut index = Index::default();
-        for id in 1..=3 {
-            assert!(index.push(entry(id, 30, "a"), limits).is_empty());
-        }
+        let mut index = index(&[1, 2, 3].map(|id| entry(id, 30, "a")));
         assert!(index.push(entry(4, 30, "a"), limits) == [entry(1, 30, "a")]);
         assert!(index.push(entry(5, 80, "a"), limits).len() == 3, "to make room for 80 bytes");
-        assert!(index.entries == [entry(5, 80, "a")]);
+        assert!(index.entries().eq([entry(5, 80, "a")]));
     }
 
     #[test]
     fn only_later_events_of_the_same_stream_follow() {
-        let mut index = Index::default();
-        for event in [entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "a")] {
-            index.push(event, EventLimits::default());
-        }
+        let mut index = index(&[entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "a")]);
         let After::Events(events) = index.after(Token(1)) else { panic!("known") };
-        assert!(events == [&entry(3, 1, "a")]);
+        assert!(events == [entry(3, 1, "a")]);
         assert!(matches!(index.after(Token(9)), After::Unknown));
         index.push(Entry { last: true, ..entry(4, 1, "a") }, EventLimits::default());
         assert!(matches!(index.after(Token(4)), After::Nothing));
+    }
+
+    /// Two names that other implementations of the hash are tested with.
+    #[test]
+    fn a_stream_has_the_number_that_it_has_everywhere() {
+        assert!(Stream::named("").0 == 0x6c62272e07bb014262b821756295c58d);
+        assert!(Stream::named("a").0 == 0xd228cb696f1a8caf78912b704e4a8964);
     }
 }

@@ -23,7 +23,7 @@ mod index;
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,13 +37,14 @@ use rmcp::transport::streamable_http_server::session::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
-use self::index::{After, Entry, Index};
+use self::index::{After, Entry, Index, Stream as StreamName};
 use super::sessions::Sessions;
 use super::token::Token;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Version;
 use crate::options::Condition;
 use crate::storage::Options;
+use crate::sync::Mutex;
 
 const INDEX: &str = "mcp:events";
 
@@ -93,7 +94,7 @@ pub(super) struct Events {
     /// Something was appended here.
     appended: Notify,
     /// The streams of which an event was sent and not stored, since the last that was.
-    lost: Mutex<Vec<String>>,
+    lost: Mutex<Vec<StreamName>>,
     this: Weak<Self>,
 }
 
@@ -121,7 +122,7 @@ impl Events {
             owner,
             limits,
             appended: Notify::new(),
-            lost: Mutex::default(),
+            lost: Mutex::new(Vec::new()),
             this: this.clone(),
         })
     }
@@ -130,7 +131,7 @@ impl Events {
     async fn append(
         &self,
         id: Token,
-        stream: &str,
+        stream: StreamName,
         event: &ServerSseMessage,
     ) -> Result<(), EventError> {
         let data = encode(event)?;
@@ -146,7 +147,7 @@ impl Events {
                 event.message.as_deref(),
                 Some(ServerJsonRpcMessage::Response(_) | ServerJsonRpcMessage::Error(_))
             ),
-            stream: stream.to_owned(),
+            stream,
         };
         for gone in self.add(entry).await? {
             if gone.bytes > 0 {
@@ -160,7 +161,7 @@ impl Events {
 
     /// Puts the entry into the index; returns what had to go for it.
     async fn add(&self, entry: Entry) -> Result<Vec<Entry>, EventError> {
-        let lost = self.lost().clone();
+        let lost = self.lost.lock().clone();
         for _ in 0..ATTEMPTS {
             let (mut index, condition) = match self.index().await? {
                 Some((index, version)) => (index, Condition::Version(version)),
@@ -168,12 +169,11 @@ impl Events {
                 None => return Err(self.forget().await),
             };
             let mut gone = Vec::new();
-            for stream in &lost {
-                let missing =
-                    Entry { id: Token::draw()?, bytes: 0, last: true, stream: stream.clone() };
+            for &stream in &lost {
+                let missing = Entry { id: Token::draw()?, bytes: 0, last: true, stream };
                 gone.extend(index.push(missing, self.limits));
             }
-            gone.extend(index.push(entry.clone(), self.limits));
+            gone.extend(index.push(entry, self.limits));
             let options = self.namespace().with_ttl(self.sessions.idle());
             let storage = self.sessions.storage();
             if storage.write(INDEX, index.encode(), condition, options).await?.is_none() {
@@ -183,7 +183,7 @@ impl Events {
             if condition == Condition::Absent && !self.is_alive().await? {
                 return Err(self.forget().await);
             }
-            self.lost().retain(|stream| !lost.contains(stream));
+            self.lost.lock().retain(|stream| !lost.contains(stream));
             return Ok(gone);
         }
         Err(Error::with_detail(ErrorKind::Conflict, "others kept appending events").into())
@@ -219,10 +219,6 @@ impl Events {
         let Some(item) = item else { return Ok(None) };
         let index = Index::decode(&item.data).ok_or(ErrorKind::Corrupt)?;
         Ok(Some((index, item.version)))
-    }
-
-    fn lost(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn is_alive(&self) -> Result<bool> {
@@ -276,11 +272,11 @@ impl EventStore for Events {
         stream: &str,
         event: &ServerSseMessage,
     ) -> Result<EventId, EventStoreError> {
-        let id = Token::draw()?;
+        let (id, stream) = (Token::draw()?, StreamName::named(stream));
         if let Err(EventError::Storage(_)) = self.append(id, stream, event).await {
-            let mut lost = self.lost();
-            if !lost.iter().any(|lost| lost == stream) && lost.len() < self.limits.count {
-                lost.push(stream.to_owned());
+            let mut lost = self.lost.lock();
+            if !lost.contains(&stream) && lost.len() < self.limits.count {
+                lost.push(stream);
             }
         }
         // Sent in any case. Of a session that has just ended this is the rest of a call that began before,
