@@ -3,6 +3,7 @@
 
 #[cfg(any(
     feature = "metrics",
+    feature = "rmcp_3",
     feature = "tracing",
     feature = "tower_sessions_0_14",
     feature = "tower_sessions_0_15"
@@ -34,6 +35,8 @@ mod wheel;
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use self::adapter::Observed;
+#[cfg(feature = "rmcp_3")]
+pub use self::adapter::rmcp as mcp;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
 pub use self::backend::connect;

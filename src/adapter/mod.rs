@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 mod observed;
+#[cfg(feature = "rmcp_3")]
+pub mod rmcp;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
 mod web_sessions;
 
