@@ -52,7 +52,7 @@ pub(crate) async fn connect(storage: &str) -> Result<Arc<dyn Storage>, Box<dyn E
                 Cache::builder().max_bytes(256 << 20).on_full(OnFull::Reject).build()?;
             Ok(Arc::new(cache))
         }
-        other => Err(format!("unknown storage {other}; known: memory").into()),
+        url => Ok(scopecache::connect(url).await?),
     }
 }
 

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `--port N` | listens there instead of on a free port; further servers on the ports after it |
 //! | `--servers N` | so many servers in this process, which share the storage |
-//! | `--storage memory` | where sessions, notes and carts are |
+//! | `--storage URL` | where sessions, notes and carts are: `memory`, or `redis://..`, `postgres://..`, `mysql://..` where the feature of that name is on |
 //! | `--idle SECONDS` | for how long an unused session or cart lives; half an hour at first |
 //! | `--store-only` | without the guard, to see what it is for |
 //! | `--demo` | drives itself, says what happens, and ends; the status is 1 where anything is not as it should be |
@@ -124,7 +124,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn E
             "--measure" => arguments.what = What::Measure,
             other => {
                 return Err(format!(
-                    "unknown argument {other}; known: --port N, --servers N, --storage memory, \
+                    "unknown argument {other}; known: --port N, --servers N, --storage URL, \
                      --idle SECONDS, --store-only, --demo, --probe URL URL, --measure"
                 )
                 .into());
