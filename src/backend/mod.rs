@@ -25,8 +25,8 @@ use crate::storage::Storage;
 /// # Errors
 ///
 /// `InvalidOptions` for an address of no storage that was built in, with words that say which feature
-/// is missing; those of `RedisStorage::connect` and `SqlStorage::connect`. None of them shows the address: it may hold a
-/// password.
+/// is missing; those of `RedisStorage::connect` and `SqlStorage::connect`. None of them shows the
+/// address: it may hold a password.
 ///
 /// # Examples
 ///
