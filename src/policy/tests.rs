@@ -548,12 +548,26 @@ fn ghosts_are_made_anew_when_there_are_twice_as_many_handles_and_not_before() {
 fn a_call_comes_to_an_end_though_all_that_it_finds_has_changed() {
     for share in [0.1, 0.5] {
         let mut cache = Cache::new(Eviction::Adaptive, 1000);
-        cache.share = share;
         cache.fill(0);
+        // The small queue gives the room, or the main queue.
+        cache.share = share;
         cache.world.changed = 10_000;
         assert_eq!(cache.evict(1), Evicted::Unfinished);
         let tried = 10_000 - cache.world.changed;
         assert!((1..=2 * LOOKS).contains(&tried), "{tried} for {share}");
         assert_eq!(cache.policy.len(), 1000, "what has changed stays in its queue");
     }
+}
+
+#[test]
+fn what_is_promoted_counts_as_queued_at_that_moment() {
+    let mut cache = Cache::new(Eviction::Adaptive, 100);
+    cache.fill(0);
+    (1000..1050).for_each(|key| assert!(!cache.get_or_insert(key)));
+    let before = cache.policy.stamp();
+    (0..2).for_each(|_| assert!(cache.get_or_insert(1045)));
+    (2000..2020).for_each(|key| assert!(!cache.get_or_insert(key)));
+    let promoted =
+        std::iter::from_fn(|| cache.policy.main.pop()).find(|handle| handle.hash == 1045);
+    assert!(promoted.expect("two hits").stamp > before);
 }

@@ -277,3 +277,59 @@ fn an_entry_is_booked_with_all_that_it_takes() {
     assert_eq!(whole(b"12345678", 8, None) + 992, whole(b"12345678", 1000, None));
     assert_eq!(whole(b"12345678", 8, None) + 496, whole(&[1; 504], 8, None));
 }
+
+#[test]
+fn an_entry_expires_at_its_deadline_and_without_one_nobody_reads_the_clock() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let forever = claim(&table, b"k", &owner, &guard).entry;
+    assert!(!forever.is_expired(|| panic!("read")));
+    let mut draft = draft(b"l", &owner, State::Live);
+    draft.set_deadline(100);
+    let entry = table.claim(HASH, draft, &guard).entry;
+    assert!([5, 99].iter().all(|&now| !entry.is_expired(|| now)));
+    assert!([100, 101, NEVER].iter().all(|&now| entry.is_expired(|| now)));
+}
+
+#[test]
+fn a_load_is_cancelled_by_its_live_placeholder_alone() {
+    for (state, outcome) in [
+        (State::Live, Outcome::Cancelled),
+        (State::Pending, Outcome::Pending),
+        (State::Killed, Outcome::Pending),
+    ] {
+        let (owner, table, guard) = (owner("a"), table(), pin());
+        let flight = std::sync::Arc::new(Flight::new());
+        let mut draft =
+            Draft::<Blob, Whose>::placeholder(&header(b"k", None), std::sync::Arc::clone(&flight));
+        draft.prepare(&owner, state, Heritage::default());
+        let entry = table.claim(HASH, draft, &guard).entry;
+        assert!(entry.flight().is_some());
+        entry.cancel_flight();
+        assert_eq!(flight.outcome(), outcome, "{state:?}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_load_is_woken_when_it_has_ended_and_not_before() {
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            // Relaxed: one thread.
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let (flight, woken) = (Flight::new(), std::sync::Arc::new(Woken(AtomicBool::new(false))));
+    let flight = std::sync::Arc::new(flight);
+    let waker = std::sync::Arc::clone(&woken).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut landing = std::pin::pin!(Landing(std::sync::Arc::clone(&flight)));
+    assert!(landing.as_mut().poll(&mut context).is_pending());
+    // Relaxed: one thread.
+    assert!(!woken.0.load(Ordering::Relaxed));
+    flight.land(Outcome::Cancelled);
+    // Relaxed: one thread.
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(landing.as_mut().poll(&mut context).is_ready());
+}
