@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering::SeqCst};
@@ -186,7 +186,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-fn launch(name: &str, port: u16, folder: &PathBuf, args: &[String], skew: Option<&str>) -> Child {
+fn launch(name: &str, port: u16, folder: &Path, args: &[String], skew: Option<&str>) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a log");
     let mut command = Command::new(home().join("programs").join(name));
     command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
@@ -197,7 +197,10 @@ fn launch(name: &str, port: u16, folder: &PathBuf, args: &[String], skew: Option
         command.env("FAKETIME", skew).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
-    command.spawn().expect("scripts/backends has left the program")
+    let child = command.spawn().expect("scripts/backends has left the program");
+    // By this `scripts/backends stop` ends it, should this process not come to that.
+    std::fs::write(folder.join("pid"), child.id().to_string()).expect("a file");
+    child
 }
 
 /// A line to a server: it counts round trips, and breaks in the middle of answers.
