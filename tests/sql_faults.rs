@@ -17,3 +17,5 @@ mod proxy;
 mod server;
 #[path = "sql_faults/tables.rs"]
 mod tables;
+#[path = "sql_faults/tls.rs"]
+mod tls;

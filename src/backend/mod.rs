@@ -78,4 +78,21 @@ mod tests {
             assert!(!format!("{error:?}").contains("secret"));
         }
     }
+
+    #[test]
+    fn a_feature_that_is_missing_is_named() {
+        let storages = [
+            ("redis://secret", "`redis`", cfg!(feature = "redis")),
+            ("rediss://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
+            ("postgres://secret", "`postgres`", cfg!(feature = "postgres")),
+            ("postgresql://secret", "`postgres`", cfg!(feature = "postgres")),
+            ("mysql://secret", "`mysql`", cfg!(feature = "mysql")),
+        ];
+        for (url, feature, _) in storages.into_iter().filter(|(.., is_on)| !is_on) {
+            let Err(error) = pollster::block_on(connect(url)) else { panic!("{url} is taken") };
+            assert_eq!(error.kind(), ErrorKind::InvalidOptions);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(feature) && !shown.contains("secret"), "{shown}");
+        }
+    }
 }

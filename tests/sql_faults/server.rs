@@ -83,8 +83,13 @@ impl Server {
         rest.split('/').next().and_then(|port| port.parse().ok()).expect("a number")
     }
 
+    /// Where it lives.
+    pub(crate) fn folder(&self) -> PathBuf {
+        root().join("target/backends/data").join(&self.name)
+    }
+
     fn pid(&self) -> u32 {
-        let file = root().join("target/backends/data").join(&self.name).join("pid");
+        let file = self.folder().join("pid");
         let pid = std::fs::read_to_string(file).expect("the server has left its process id");
         pid.trim().parse().expect("a number")
     }

@@ -33,6 +33,7 @@ enum About {
     Another,
     /// The connection is of no use any more.
     Gone,
+    Encryption,
     Full,
     ReadOnly,
     Crowded,
@@ -73,6 +74,10 @@ pub(super) fn failure(error: &sqlx::Error) -> Error {
     let (kind, words) = match about(error) {
         About::Another => (ErrorKind::Conflict, "other clients were faster each time"),
         About::Gone => (ErrorKind::Unavailable, GONE),
+        About::Encryption => (
+            ErrorKind::Unavailable,
+            "TLS failed; check the certificates, and whether the feature `sql-tls` is on",
+        ),
         About::Full => (ErrorKind::CapacityExceeded, "the server's disk or tablespace is full"),
         About::ReadOnly => (
             ErrorKind::Unavailable,
@@ -100,10 +105,6 @@ pub(super) fn failure(error: &sqlx::Error) -> Error {
 fn other(error: &sqlx::Error) -> Error {
     use sqlx::Error as E;
     let (kind, words) = match error {
-        E::Tls(_) => (
-            ErrorKind::Unavailable,
-            "TLS failed; check the certificates, and whether the feature `sql-tls` is on",
-        ),
         E::Configuration(_) => (ErrorKind::InvalidOptions, "the URL cannot be understood"),
         E::Decode(_) | E::ColumnDecode { .. } | E::ColumnNotFound(_) => {
             (ErrorKind::Corrupt, "a row is not as it was written; was the table changed?")
@@ -130,6 +131,11 @@ fn cause(error: &sqlx::Error) -> Cause {
 
 fn about(error: &sqlx::Error) -> About {
     match error {
+        sqlx::Error::Tls(_) => About::Encryption,
+        // So does rustls say that it does not trust what it was shown.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            About::Encryption
+        }
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => About::Gone,
         sqlx::Error::Database(_) => code(error).map_or(About::Other, |code| of_code(&code)),
         _ => About::Other,
