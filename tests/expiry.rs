@@ -184,7 +184,7 @@ fn ticks_that_were_missed_for_an_hour_are_made_up_for() -> scopecache::Result<()
         clock.advance(SECOND);
         freed += finish(&cache);
         assert!((second..=second + 1).contains(&freed), "{freed} freed after {second} seconds");
-        assert_eq!(cache.stats().entries as u64, 2 * 3600 - freed);
+        assert_eq!(cache.stats().entries, 2 * 3600 - freed);
     }
     clock.advance(HOUR);
     assert_eq!(freed + finish(&cache), 2 * 3600);
