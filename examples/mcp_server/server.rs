@@ -6,7 +6,7 @@ use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{ServerCapabilities, ServerConfig};
 use rmcp::{ServerHandler, schemars, tool, tool_handler, tool_router};
 use scopecache::mcp::{Caller, HandleState, StateError, StateHandle};
-use scopecache::{Condition, Error, Options, Page, Serde, StorageExt};
+use scopecache::{Condition, Options, Page, Serde, StorageExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -152,7 +152,7 @@ impl Notes {
     ) -> Result<String, StateError> {
         caller.redeem::<()>(&confirmation.token).await?;
         let user = Options::new().with_user(caller.user());
-        let removed = caller.storage().delete(user).await.map_err(Error::from)?;
+        let removed = caller.storage().delete(user).await?;
         Ok(json!({ "entries": removed.entries }).to_string())
     }
 }
