@@ -34,7 +34,7 @@ pub(super) struct Locals {
 /// A session in memory.
 pub(super) struct Local {
     user: Arc<str>,
-    from: From,
+    origin: Origin,
     /// Whether the handshake is over. Before that any other message would end the worker.
     ready: AtomicBool,
     pub(super) rmcp: LocalSessionManager,
@@ -46,7 +46,7 @@ pub(super) struct Local {
 
 /// Where a worker comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Origin {
     /// A client initializes a session; it cannot use it before that is answered.
     Client,
     /// A request of a session that has no worker here: rmcp repeats the handshake, while others may come.
@@ -69,11 +69,11 @@ impl Locals {
         &self,
         id: SessionId,
         user: Arc<str>,
-        from: From,
+        origin: Origin,
         rmcp: LocalSessionManager,
     ) -> Arc<Local> {
         let (ready, used) = (AtomicBool::new(false), AtomicU64::new(self.next_use()));
-        let local = Arc::new(Local { user, from, ready, rmcp, used, streams: Arc::new(()) });
+        let local = Arc::new(Local { user, origin, ready, rmcp, used, streams: Arc::new(()) });
         let mut table = self.table.lock();
         table.insert(id, local.clone());
         let away = if table.len() > self.most { longest_unused(&mut table) } else { Vec::new() };
@@ -135,7 +135,7 @@ impl Local {
 
     /// Its `initialize` was answered.
     pub(super) fn initialized(&self) {
-        if self.from == From::Client {
+        if self.origin == Origin::Client {
             // Release: see `is_ready`.
             self.ready.store(true, Ordering::Release);
         }

@@ -14,7 +14,7 @@ use rmcp::transport::streamable_http_server::session::{
 
 use super::call::Call;
 use super::events::{Events, Owner};
-use super::local::{From as Whence, Local};
+use super::local::{Local, Origin};
 use super::sessions::Sessions;
 use super::token::Token;
 use crate::error::{Error, ErrorKind};
@@ -46,7 +46,7 @@ impl Sessions {
     }
 
     /// Begins a worker for the session, which is the user's of this call.
-    async fn begin(&self, id: SessionId, from: Whence) -> Result<SessionTransport, ManagerError> {
+    async fn begin(&self, id: SessionId, origin: Origin) -> Result<SessionTransport, ManagerError> {
         let call = Call::current()?;
         let user = call.user().clone();
         let mut rmcp = LocalSessionManager::default();
@@ -58,7 +58,7 @@ impl Sessions {
         // `restore_session` and not `create_session`: the event store must know the id beforehand.
         match rmcp.restore_session(id.clone()).await? {
             RestoreOutcome::Restored(transport) => {
-                call.keep(self.locals().insert(id, user, from, rmcp));
+                call.keep(self.locals().insert(id, user, origin, rmcp));
                 Ok(transport)
             }
             _ => Err(ErrorKind::Conflict.into()),
@@ -72,7 +72,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let id: SessionId = Token::draw()?.to_string().into();
-        let transport = self.begin(id.clone(), Whence::Client).await?;
+        let transport = self.begin(id.clone(), Origin::Client).await?;
         Ok((id, transport))
     }
 
@@ -87,7 +87,7 @@ impl SessionManager for Sessions {
             Call::current()?.failed(ErrorKind::Conflict.into());
             return Ok(RestoreOutcome::AlreadyPresent);
         }
-        Ok(RestoreOutcome::Restored(self.begin(id, Whence::Storage).await?))
+        Ok(RestoreOutcome::Restored(self.begin(id, Origin::Storage).await?))
     }
 
     async fn initialize_session(
