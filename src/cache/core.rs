@@ -33,6 +33,9 @@ use crate::value::Value;
 pub(crate) type Weigher<V> =
     Box<dyn Fn(&<V as crate::value::sealed::Stored>::Borrowed) -> usize + Send + Sync>;
 
+/// Where entries go that were taken out.
+type EntryStash<V> = Stash<Entry<V, Node>>;
+
 pub(crate) struct Core<V: Value, S> {
     pub(crate) table: Table<V, Node>,
     pub(crate) directory: Directory,
@@ -52,7 +55,7 @@ pub(crate) struct Core<V: Value, S> {
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
     /// What was taken out, by the thread that did it.
-    pub(super) stashes: Box<[CachePadded<Stash<Entry<V, Node>>>]>,
+    pub(super) stashes: Box<[CachePadded<EntryStash<V>>]>,
     /// The last wait for readers, so that what is retired could be freed, was in vain.
     pub(super) readers_stall: AtomicBool,
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
@@ -425,7 +428,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// Where the calling thread leaves what it takes out, and finds memory for what it makes: what
     /// goes round there stays in the cache of one core.
-    pub(super) fn stash(&self) -> &Stash<Entry<V, Node>> {
+    pub(super) fn stash(&self) -> &EntryStash<V> {
         &self.stashes[stripe::of_thread(self.stashes.len())]
     }
 
