@@ -72,7 +72,8 @@ impl Client {
     ) -> Result<Self> {
         // Relaxed: some more writes do no harm.
         while !stop.load(Ordering::Relaxed) {
-            let user = self.users[self.below(self.users.len())];
+            let at = self.below(self.users.len());
+            let user = self.users[at];
             let place = (user, self.below(SESSIONS), self.below(KEYS));
             let (name, session) = (user_name(user), place.1.to_string());
             let options = Options::new().with_user_session(&name, &session);
