@@ -61,11 +61,11 @@ pub(crate) async fn run(first: &str, second: &str, idle: Duration) -> Done {
     let ada = Somebody::at(first, ADA, Level::Sessions).await?;
     told("own", ada.call().await);
     let there = Somebody::at(second, RENEWED, Level::Sessions).await?;
-    there.presents(&ada);
+    there.presents(&ada.relay);
     told("moved", there.call().await);
 
     let bob = Somebody::at(second, BOB, Level::Sessions).await?;
-    bob.presents(&ada);
+    bob.presents(&ada.relay);
     told("hijacked", bob.call().await);
 
     let id = ada.id()?;
@@ -76,16 +76,18 @@ pub(crate) async fn run(first: &str, second: &str, idle: Duration) -> Done {
     let laptop = Somebody::at(second, ADA, Level::Sessions).await?;
     let asked: Value = serde_json::from_str(&laptop.sdk.call("forget_me", json!({})).await?.0)?;
     laptop.sdk.call("forget_me_confirm", json!({ "token": asked["token"] })).await?;
-    there.presents(&phone);
+    there.presents(&phone.relay);
     told("forgotten", there.call().await);
 
     let left = Somebody::at(first, ADA, Level::Sessions).await?;
     left.call().await;
-    let back = Somebody::at(second, ADA, Level::Sessions).await?;
-    back.presents(&left);
     // It goes without a word, as one whose battery is empty.
+    let gone = left.relay;
     left.sdk.close().await?;
     tokio::time::sleep(idle + Duration::from_secs(1)).await;
+    // Not before: the stream that it listens on would keep the session alive.
+    let back = Somebody::at(second, ADA, Level::Sessions).await?;
+    back.presents(&gone);
     told("idle", back.call().await);
     Ok(())
 }
@@ -112,8 +114,8 @@ impl Somebody {
         self.relay.seen().id.clone().ok_or_else(|| "no session".into())
     }
 
-    fn presents(&self, other: &Self) {
-        let id = other.relay.seen().id.clone();
+    fn presents(&self, other: &Relay) {
+        let id = other.seen().id.clone();
         self.relay.seen().presents = id;
     }
 }
@@ -132,12 +134,14 @@ impl Relay {
             return Ok(response);
         }
         parts.headers.remove(header::HOST);
-        if parts.headers.contains_key(SESSION_ID)
+        let is_post = parts.method == Method::POST;
+        // Not of the stream that the client listens on: it opens that when it likes.
+        if is_post
+            && parts.headers.contains_key(SESSION_ID)
             && let Some(other) = self.seen().presents.clone()
         {
             parts.headers.insert(SESSION_ID, other);
         }
-        let is_post = parts.method == Method::POST;
         let body = to_bytes(body, MAX_BODY_BYTES).await?;
         let request = self.http.request(parts.method, &*self.url).headers(parts.headers).body(body);
         let answer = request.send().await?;

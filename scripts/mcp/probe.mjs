@@ -27,7 +27,8 @@ class Somebody {
   async fetch(init = {}) {
     const headers = new Headers(init.headers);
     headers.set('authorization', `Bearer ${this.token}`);
-    if (this.presents !== null && headers.has('mcp-session-id')) {
+    // Not of the stream that the client listens on: it opens that when it likes.
+    if (this.presents !== null && init.method === 'POST' && headers.has('mcp-session-id')) {
       headers.set('mcp-session-id', this.presents);
     }
     const response = await fetch(this.url, { ...init, headers });

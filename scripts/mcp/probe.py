@@ -39,7 +39,9 @@ class Somebody:
 
     async def sent(self, request):
         request.headers["authorization"] = f"Bearer {self.token}"
-        if self.presents is not None and SESSION in request.headers:
+        # Not of the stream that the client listens on: it opens that when it likes.
+        is_post = request.method == "POST"
+        if self.presents is not None and is_post and SESSION in request.headers:
             request.headers[SESSION] = self.presents
 
     async def answered(self, response):
