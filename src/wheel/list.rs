@@ -39,11 +39,6 @@ pub(super) const fn most_growth_bytes<P>() -> usize {
     allocated(size_of::<Block<P, [P; MOST]>>())
 }
 
-/// The bytes that the first push to a list of `P` allocates.
-pub(super) const fn least_growth_bytes<P>() -> usize {
-    allocated(size_of::<Block<P, [P; LEAST]>>())
-}
-
 impl<P: Copy + Default> List<P> {
     pub(super) const fn new() -> Self {
         Self { head: None }

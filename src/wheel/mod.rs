@@ -62,8 +62,7 @@ const SLOTS_BYTES: usize = allocated(size_of::<[List<Near>; SLOTS]>());
 
 /// The most bytes that one insert can allocate, and one unit of an advance's budget.
 pub(crate) const MOST_GROWTH_BYTES: usize = {
-    // Whatever needs the slots of a level is the first in them.
-    let near = SLOTS_BYTES + list::least_growth_bytes::<Near>();
+    let near = SLOTS_BYTES + list::most_growth_bytes::<Near>();
     let far = list::most_growth_bytes::<Far>();
     if near > far { near } else { far }
 };
