@@ -79,6 +79,30 @@ fn what_has_expired_or_was_deleted_makes_room_for_a_set() -> scopecache::Result<
     Ok(())
 }
 
+/// The wheel frees an entry at the tick after its deadline; whoever needs room does not wait for it.
+#[test]
+fn what_has_just_expired_makes_room_before_its_tick() -> scopecache::Result<()> {
+    let clock = MockClock::new();
+    let cache =
+        builder().max_bytes(64 << 10).on_full(OnFull::Reject).clock(clock.clone()).build()?;
+    let scope = cache.user("ada")?;
+    for key in 0.. {
+        if cache.used_bytes() > 48 << 10 {
+            break;
+        }
+        let options = SetOptions::new().ttl(MINUTE);
+        scope.set_with(format!("key {key}"), [7; 100].as_slice(), options)?;
+    }
+    while cache.maintain(1000).pending {}
+    let large = vec![1; 24 << 10];
+    let refused = scope.set("large", &*large).expect_err("all of it is needed");
+    assert_eq!(refused.kind(), ErrorKind::CapacityExceeded);
+    clock.advance(MINUTE);
+    scope.set("large", &*large)?;
+    cache.validate().expect("sound");
+    Ok(())
+}
+
 #[test]
 fn an_entry_larger_than_everything_is_refused_in_words() -> scopecache::Result<()> {
     let cache = builder().max_bytes(4096).build()?;

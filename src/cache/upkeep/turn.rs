@@ -312,8 +312,12 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             return behind;
         }
         if upkeep.policy.is_none() {
-            // What there was no memory to arm is not in the wheel.
-            let unknown = upkeep.repair > 0 || self.share().events.is_pending();
+            // What there was no memory to arm is not in the wheel, and what has expired within the
+            // present tick is not due there yet.
+            let next = self.core.now() / self.core.settings.tick + 1;
+            let unknown = upkeep.repair > 0
+                || self.share().events.is_pending()
+                || upkeep.wheel.next_due().is_some_and(|tick| tick <= next);
             if unknown && self.freed_entries == 0 {
                 self.search(upkeep);
             }
