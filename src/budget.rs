@@ -183,6 +183,7 @@ mod tests {
 
     #[test]
     fn a_shard_keeps_a_credit_up_to_its_limit_and_no_more() {
+        // Relaxed: one thread.
         let granted = |budget: &Budget| budget.granted.load(Ordering::Relaxed);
         let budget = Budget::new(64 << 20, 2);
         let account = budget.account(1);
@@ -218,6 +219,7 @@ mod tests {
     fn who_takes_no_credits_of_others_leaves_them_where_they_are() {
         let budget = Budget::new(1 << 20, 16);
         assert!(budget.account(1).reserve(1));
+        // Relaxed: as above.
         let credit = budget.granted.load(Ordering::Relaxed) - 1;
         let rest = (1 << 20) - 1 - credit;
         assert!(!budget.account(0).try_reserve(rest + 1));

@@ -21,6 +21,7 @@ struct Whose {
 impl Owner for Whose {
     fn is_dead(&self) -> bool {
         // Relaxed: one thread, here and below.
+        // Relaxed: one thread.
         self.dead.load(Ordering::Relaxed)
     }
 
@@ -130,6 +131,7 @@ fn only_the_same_key_in_the_same_namespace_is_a_rival() {
 fn nothing_is_born_of_a_dead_owner() {
     let (owner, table, guard) = (owner("a"), table(), pin());
     let claimed = claim(&table, b"k", &owner, &guard);
+    // Relaxed: as above.
     owner.dead.store(true, Ordering::Relaxed);
     assert_eq!(help(&table, &claimed), State::Killed);
 }
@@ -316,6 +318,7 @@ fn who_waits_for_a_load_is_woken_when_it_has_ended_and_not_before() {
     impl std::task::Wake for Woken {
         fn wake(self: std::sync::Arc<Self>) {
             // Relaxed: one thread.
+            // Relaxed: as above.
             self.0.store(true, Ordering::Relaxed);
         }
     }
