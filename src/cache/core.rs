@@ -144,7 +144,8 @@ impl<'a> Target<'a> {
     }
 
     /// The same in a namespace that was resolved before.
-    #[inline]
+    // Always: as a function of its own it adds a sixth to the instructions of a hit.
+    #[inline(always)]
     pub(crate) fn in_scope<H: Hasher + Clone>(
         namespace: &'a OwnedNamespace,
         prefix: &H,
