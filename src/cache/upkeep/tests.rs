@@ -126,7 +126,7 @@ fn a_large_cache_has_as_many_shards_as_short_handles_need() -> Result<()> {
         assert_eq!(cache.core().shards.len(), expected);
         let scope = cache.user("ada")?;
         for key in 0..2000 {
-            scope.set_with(format!("key {key}"), "v", expiring(1 + key % 2))?;
+            scope.set_with(format!("key {key}"), "v", expiring(1 + 2 * (key % 2)))?;
         }
         finish(&cache);
         clock.advance(SECOND * 2);
