@@ -19,7 +19,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::expiry::ExpiryPolicy;
 use crate::policy::Eviction;
-use crate::table::{SLOTS, Table};
+use crate::table::{MOST_SHARD_BUCKETS, SLOTS, Table};
 use crate::value::Value;
 
 /// The bound on memory where none is given.
@@ -231,7 +231,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// Into how many shards counters, eviction queues and timing wheels are split, and retired memory into
     /// as many stripes, rounded up to a power of two.
     ///
-    /// Four for each core by default, but no more than leaves 128 expected entries to each.
+    /// Four for each core by default, but no more than leaves 128 expected entries to each. Large
+    /// caches have at least one for each 262,144 expected entries, whatever is asked for.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -344,7 +345,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let most = (entries.min(self.max_entries.unwrap_or(u64::MAX)) / ENTRIES_A_SHARD).max(1);
         let most = 1 << most.ilog2().min(12);
         let shards = self.shards.unwrap_or(if models { 1 } else { usual.min(most) });
-        let shards = shards.clamp(1, 1 << 12).next_power_of_two().min(table.buckets());
+        let least = table.buckets() / MOST_SHARD_BUCKETS;
+        let shards = shards.clamp(1, 1 << 12).next_power_of_two().max(least).min(table.buckets());
 
         let settings = Settings {
             expiry: self.expiry,

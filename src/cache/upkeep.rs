@@ -190,7 +190,7 @@ impl Upkeep {
     pub(crate) fn validate(
         &self,
         share_bytes: u64,
-        mut each: impl FnMut(u64, Option<u64>),
+        mut each: impl FnMut(u32, Option<u64>),
     ) -> Result<(), String> {
         self.wheel
             .validate_each(|handle, tick| each(handle, Some(tick)))
@@ -340,7 +340,8 @@ impl<V: Value, S> Core<V, S> {
         let Some(mut upkeep) = self.shards[shard].upkeep.try_lock() else { return false };
         let mut turn = Turn::new(self, shard, guard);
         let admitted = upkeep.policy.as_mut().is_none_or(|policy| {
-            self.with_share(|share| policy.admits(hash, bytes, share, &mut turn))
+            let handle = self.shorten(hash);
+            self.with_share(|share| policy.admits(handle, bytes, share, &mut turn))
         });
         turn.settle(&mut upkeep);
         !admitted

@@ -39,7 +39,7 @@ struct Holding {
     bytes: u64,
 }
 
-/// The handles of all shards, as [`Table::handle_for`](crate::table::Table::handle_for) has them.
+/// The handles of all shards, as [`Table::handle_of`](crate::table::Table::handle_of) has them.
 #[derive(Default)]
 struct Known {
     queued: HashSet<u64>,
@@ -103,7 +103,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             settled &= !shard.events.is_pending() && !upkeep.is_repairing();
             let share_bytes = self.budget.max() / self.shards.len() as u64;
             let valid = upkeep.validate(share_bytes, |handle, tick| {
-                let handle = self.table.handle_for(handle);
+                let handle = self.lengthen(handle, number);
                 match tick {
                     Some(tick) => {
                         let first = known.armed.entry(handle).or_insert(tick);

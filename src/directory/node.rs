@@ -1,10 +1,10 @@
 //! A node: the record of one incarnation of a user, a session, or the global namespace.
 //!
 //! ```text
-//!  64 bytes that reads touch              72 that inserts and removals write
-//! ┌──────┬──────┬──────┬──────────┐     ┌──────┬──────┬───────┬──────────────────────┐
-//! │ user │ dead │ name │ sessions │     │ refs │ word │ bytes │ handles (few inline) │
-//! └──────┴──────┴──────┴──────────┘     └──────┴──────┴───────┴──────────────────────┘
+//!  48 bytes that reads touch     72 that inserts and removals write
+//! ┌─────┬──────┬──────┬──────┐ ┌──────────┬──────┬──────┬───────┬──────────────────────┐
+//! │ kin │ dead │ kind │ name │ │ shortcut │ refs │ word │ bytes │ handles (few inline) │
+//! └─────┴──────┴──────┴──────┘ └──────────┴──────┴──────┴───────┴──────────────────────┘
 //! ```
 //!
 //! The node is the incarnation: deleting a namespace is one swap of `dead`, and who comes back
@@ -24,6 +24,7 @@ mod reference;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use self::name::Name;
@@ -34,7 +35,7 @@ use crate::item::Usage;
 use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
 use crate::table::Owner;
@@ -58,22 +59,30 @@ const NO_BYTES: u64 = 1 << 62;
 #[repr(C)]
 pub(crate) struct Node {
     // What reads touch.
-    user: Option<NodeRef>,
+    kin: Kin,
     dead: AtomicBool,
     kind: Kind,
-    /// The short hash under which it has a shortcut.
-    shortcut: AtomicU32,
     name: Name,
-    /// Of users alone.
-    sessions: Option<Box<Sessions>>,
 
     // What writes touch.
-    refs: AtomicUsize,
+    /// The short hash under which it has a shortcut.
+    shortcut: AtomicU32,
+    refs: AtomicU32,
     word: AtomicU64,
     /// Of a session its own; of a user its own and those of its open sessions.
     bytes: figures::AtomicU64,
     handles: Handles,
     _tracked: Tracked,
+}
+
+/// What ties a node to others; its `kind` says which it is.
+union Kin {
+    /// Of the global namespace.
+    none: (),
+    /// Of a user.
+    sessions: ManuallyDrop<Box<Sessions>>,
+    /// Of a session.
+    user: ManuallyDrop<NodeRef>,
 }
 
 /// What a user has besides what every node has.
@@ -109,8 +118,7 @@ impl Owner for Node {
         self.dead.load(Ordering::Acquire)
             || (cfg!(not(bug = "no_user_flag"))
                 && self
-                    .user
-                    .as_ref()
+                    .user()
                     // Acquire: as above.
                     .is_some_and(|user| user.dead.load(Ordering::Acquire)))
     }
@@ -118,7 +126,7 @@ impl Owner for Node {
     fn same_namespace(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.name.bytes() == other.name.bytes()
-            && match (&self.user, &other.user) {
+            && match (self.user(), other.user()) {
                 (Some(one), Some(two)) => one.name.bytes() == two.name.bytes(),
                 (one, two) => one.is_none() && two.is_none(),
             }
@@ -129,7 +137,7 @@ impl Node {
     /// Starts to fetch what `is_dead` will read into the cache.
     #[inline]
     pub(crate) fn prefetch_flags(&self) {
-        match &self.user {
+        match self.user() {
             Some(user) => prefetch(user.as_ptr().as_ptr()),
             None => prefetch(self),
         }
@@ -140,7 +148,7 @@ impl Node {
     pub(crate) fn prefetch_counts(&self) {
         prefetch(&self.word);
         prefetch(&self.handles);
-        if let Some(user) = &self.user {
+        if let Some(user) = self.user() {
             prefetch(&user.bytes);
             user.sessions().inspect(|sessions| prefetch(&sessions.entries));
         }
@@ -150,7 +158,8 @@ impl Node {
     #[inline]
     pub(crate) fn prefetch_name(&self) {
         prefetch(self);
-        prefetch(&self.sessions);
+        // Where it may end.
+        prefetch(&self.shortcut);
     }
 
     /// Whether this is an incarnation of the namespace.
@@ -164,7 +173,7 @@ impl Node {
             Namespace::Session { user, session } => {
                 self.kind == Kind::Session
                     && self.name.bytes() == session.as_bytes()
-                    && self.user.as_ref().is_some_and(|node| node.name.bytes() == user.as_bytes())
+                    && self.user().is_some_and(|node| node.name.bytes() == user.as_bytes())
             }
         }
     }
@@ -181,7 +190,7 @@ impl Node {
     /// The namespace whose incarnation this is.
     pub(crate) fn with_namespace<R>(&self, f: impl FnOnce(Namespace<'_>) -> R) -> R {
         let own = self.id();
-        match (self.kind, &self.user) {
+        match (self.kind, self.user()) {
             (Kind::Session, Some(user)) => {
                 f(Namespace::Session { user: &user.id(), session: &own })
             }
@@ -214,16 +223,22 @@ impl Node {
         (hash != NO_SHORTCUT).then_some(hash)
     }
 
+    /// Of a session, its user.
+    #[inline]
     pub(crate) fn user(&self) -> Option<&NodeRef> {
-        self.user.as_ref()
+        // SAFETY: written together with `kind`, and neither changes.
+        (self.kind == Kind::Session).then(|| unsafe { &*self.kin.user })
     }
 
     pub(crate) fn is_global(&self) -> bool {
         self.kind == Kind::Global
     }
 
+    /// Of a user, its sessions.
+    #[inline]
     pub(crate) fn sessions(&self) -> Option<&Sessions> {
-        self.sessions.as_deref()
+        // SAFETY: as in `user`.
+        (self.kind == Kind::User).then(|| unsafe { &**self.kin.sessions })
     }
 
     pub(crate) fn handles(&self) -> &Handles {
@@ -258,7 +273,7 @@ impl Node {
 
     /// Of a session, where its user keeps the totals.
     fn user_totals(&self) -> Option<(&Self, &Sessions)> {
-        let user = self.user.as_deref()?;
+        let user = self.user()?;
         Some((user, user.sessions()?))
     }
 
@@ -341,7 +356,7 @@ impl Node {
             // Relaxed: statistics; they wrap below zero only in between.
             let before = self.bytes.fetch_add(change, Ordering::Relaxed);
             if before & BYTES_APART == 0
-                && let Some(user) = &self.user
+                && let Some(user) = self.user()
             {
                 user.bytes.fetch_add(change, Ordering::Relaxed);
             }
@@ -371,7 +386,7 @@ impl Node {
 
     /// Bytes of the node itself, without its handles.
     pub(crate) fn own_bytes(&self) -> u64 {
-        Self::bytes_for(self.name.bytes().len(), self.sessions.is_some())
+        Self::bytes_for(self.name.bytes().len(), self.kind == Kind::User)
     }
 
     /// Bytes of a node whose id has this length.
@@ -404,6 +419,19 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // SAFETY: as in `user`; each is dropped here alone.
+        unsafe {
+            match self.kind {
+                Kind::Global => {}
+                Kind::User => ManuallyDrop::drop(&mut self.kin.sessions),
+                Kind::Session => ManuallyDrop::drop(&mut self.kin.user),
+            }
+        }
+    }
+}
+
 /// A sum of changes that was read in the middle of one may be below zero.
 fn not_below_zero(sum: u64) -> u64 {
     if sum.cast_signed() < 0 { 0 } else { sum }
@@ -412,5 +440,5 @@ fn not_below_zero(sum: u64) -> u64 {
 #[cfg(all(test, target_pointer_width = "64", not(any(scopecache_loom, scopecache_shuttle))))]
 const _: () = {
     assert!(allocated(size_of::<Node>()) == size_of::<Node>() + 8, "no byte is wasted");
-    assert!(std::mem::offset_of!(Node, refs) == 64, "reads and writes keep to their lines");
+    assert!(std::mem::offset_of!(Node, shortcut) == 48, "what reads touch is together");
 };

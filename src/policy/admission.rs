@@ -27,7 +27,7 @@ impl Policy {
     /// What the ghost of a handle says, if there is one.
     pub(super) fn return_of<R: Residents>(
         &mut self,
-        handle: u64,
+        handle: u32,
         weight: u64,
         target: u64,
         residents: &mut R,

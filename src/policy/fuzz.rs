@@ -45,7 +45,7 @@ pub(super) struct Entry {
 
 #[derive(Default)]
 pub(super) struct World {
-    pub(super) entries: HashMap<u64, Entry>,
+    pub(super) entries: HashMap<u32, Entry>,
     /// The next so many evictions find the entry changed.
     pub(super) changed: usize,
     /// Handles that were looked for.
@@ -55,30 +55,30 @@ pub(super) struct World {
 }
 
 impl Residents for World {
-    type Resident = u64;
+    type Resident = u32;
 
-    fn find(&mut self, handle: u64) -> Option<u64> {
+    fn find(&mut self, handle: u32) -> Option<u32> {
         self.finds += 1;
         self.entries.contains_key(&handle).then_some(handle)
     }
 
-    fn credit(&self, resident: &u64) -> u8 {
+    fn credit(&self, resident: &u32) -> u8 {
         self.entries[resident].credit
     }
 
-    fn set_credit(&mut self, resident: &u64, credit: u8) {
+    fn set_credit(&mut self, resident: &u32, credit: u8) {
         self.entries.get_mut(resident).unwrap().credit = credit;
     }
 
-    fn weight(&self, resident: &u64) -> u64 {
+    fn weight(&self, resident: &u32) -> u64 {
         self.entries[resident].weight
     }
 
-    fn is_evictable(&self, resident: &u64) -> bool {
+    fn is_evictable(&self, resident: &u32) -> bool {
         self.entries[resident].evictable
     }
 
-    fn evict(&mut self, resident: u64) -> bool {
+    fn evict(&mut self, resident: u32) -> bool {
         if self.changed > 0 {
             self.changed -= 1;
             return false;
@@ -109,7 +109,7 @@ impl Cache {
 }
 
 /// How often each handle is queued.
-type Queued = BTreeMap<u64, usize>;
+type Queued = BTreeMap<u32, usize>;
 
 impl Cache {
     fn from_input(input: &mut Unstructured<'_>) -> Result<Self> {
@@ -131,8 +131,8 @@ impl Cache {
             }
             // Many keys that nobody knows: what fills a cache.
             5 | 6 => {
-                let (count, weight) = (input.int_in_range(1..=120_u64)?, self.weight(input)?);
-                let first = (1 + u64::from(input.arbitrary::<u8>()?)) << 20;
+                let (count, weight) = (input.int_in_range(1..=120_u32)?, self.weight(input)?);
+                let first = (1 + u32::from(input.arbitrary::<u8>()?)) << 20;
                 for key in first..first + count {
                     self.use_or_insert(key, weight, &mut inserted);
                 }
@@ -199,7 +199,7 @@ impl Cache {
     }
 
     /// Counts a hit, or makes room for the key and inserts it.
-    fn use_or_insert(&mut self, key: u64, weight: u64, inserted: &mut Vec<u64>) {
+    fn use_or_insert(&mut self, key: u32, weight: u64, inserted: &mut Vec<u32>) {
         if let Some(entry) = self.world.entries.get_mut(&key) {
             entry.credit = (entry.credit + 1).min(3);
             return;
@@ -264,7 +264,7 @@ impl Cache {
     }
 
     /// Handles of entries that are there neither go nor multiply; those that lead nowhere only go.
-    fn check(&self, before: &Queued, inserted: &[u64]) {
+    fn check(&self, before: &Queued, inserted: &[u32]) {
         self.policy.validate().unwrap();
         assert!((0.0099..=0.9001).contains(&self.share), "a share of {}", self.share);
         let mut expected = before.clone();
@@ -283,9 +283,9 @@ impl Cache {
 }
 
 /// Few keys, so that they come back.
-fn key(input: &mut Unstructured<'_>) -> Result<u64> {
+fn key(input: &mut Unstructured<'_>) -> Result<u32> {
     Ok(match input.int_in_range(0..=3_u8)? {
         0 => input.int_in_range(0..=2000)?,
-        _ => u64::from(input.arbitrary::<u8>()? % 64),
+        _ => u32::from(input.arbitrary::<u8>()? % 64),
     })
 }

@@ -104,7 +104,7 @@ impl Ghosts {
     }
 
     /// Remembers an eviction; the clocks count it already.
-    pub(super) fn put(&mut self, handle: u64, origin: Origin, clocks: Clocks) {
+    pub(super) fn put(&mut self, handle: u32, origin: Origin, clocks: Clocks) {
         let trace = self.trace(handle);
         let from = if origin == Origin::Main { FROM_MAIN } else { 0 };
         let word = trace.fingerprint | from | self.time(origin, clocks);
@@ -112,14 +112,14 @@ impl Ghosts {
     }
 
     /// The origin of a handle's ghost, and its age on the clock of that queue.
-    pub(super) fn find(&self, handle: u64, clocks: Clocks) -> Option<(Origin, u64)> {
+    pub(super) fn find(&self, handle: u32, clocks: Clocks) -> Option<(Origin, u64)> {
         let trace = self.trace(handle);
         let bucket = &self.buckets[trace.bucket].0;
         let word = *bucket.iter().find(|&&word| word & FINGERPRINT == trace.fingerprint)?;
         Some((origin(word), u64::from(self.age(word, clocks)) << self.unit))
     }
 
-    pub(super) fn remove(&mut self, handle: u64) {
+    pub(super) fn remove(&mut self, handle: u32) {
         let trace = self.trace(handle);
         for word in &mut self.buckets[trace.bucket].0 {
             if *word & FINGERPRINT == trace.fingerprint {
@@ -182,10 +182,9 @@ impl Ghosts {
         self.buckets[bucket].0[chosen] = word;
     }
 
-    fn trace(&self, handle: u64) -> Trace {
-        // The handles of a shard have some bits in common; folding a product spreads the rest.
-        let product = u128::from(handle) * 0x9e37_79b9_7f4a_7c15;
-        let mixed = (product >> 64) as u64 ^ product as u64;
+    fn trace(&self, handle: u32) -> Trace {
+        // Fibonacci hashing: the upper half chooses the bucket, of the lower one there is a part.
+        let mixed = u64::from(handle).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bucket = ((mixed >> 32) * self.buckets.len() as u64) >> 32;
         let fingerprint = (mixed as u32) & FINGERPRINT;
         Trace { bucket: bucket as usize, fingerprint: fingerprint.max(FROM_MAIN << 1) }

@@ -52,7 +52,7 @@ impl Policy {
         while looks.left > 0 {
             let handle = self.small.pop()?;
             looks.left -= 1;
-            let Some(resident) = residents.find(handle.hash) else { continue };
+            let Some(resident) = residents.find(handle.entry) else { continue };
             if !residents.is_evictable(&resident) {
                 looks.vain += 1;
                 self.small.push(handle);
@@ -82,7 +82,7 @@ impl Policy {
         while looks.left > 0 {
             let handle = self.main.pop()?;
             looks.left -= 1;
-            let Some(resident) = residents.find(handle.hash) else { continue };
+            let Some(resident) = residents.find(handle.entry) else { continue };
             if residents.is_evictable(&resident) {
                 return self.expel(handle, resident, Origin::Main, residents);
             }
@@ -104,11 +104,11 @@ impl Policy {
         if residents.evict(resident) {
             *self.evicted.of(origin) += weight;
             self.room += u64::from(handle.weight);
-            self.remember(handle.hash, origin);
+            self.remember(handle.entry, origin);
             return Some(weight);
         }
         // Where it was only replaced, the handle leads to what stands there now.
-        if residents.find(handle.hash).is_some() {
+        if residents.find(handle.entry).is_some() {
             match origin {
                 Origin::Small => self.small.push(handle),
                 Origin::Main => self.main.push(handle),
@@ -127,7 +127,7 @@ impl Policy {
     ) -> Option<(Handle, R::Resident)> {
         for _ in 0..turns.min(looks.left) {
             let handle = self.main.front()?;
-            let resident = residents.find(handle.hash);
+            let resident = residents.find(handle.entry);
             if let Some(resident) = resident {
                 let credit = residents.credit(&resident);
                 let evictable = residents.is_evictable(&resident);

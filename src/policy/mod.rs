@@ -77,7 +77,7 @@ pub(crate) trait Residents {
     type Resident;
 
     /// The entry that a handle leads to; `None` where it is stale.
-    fn find(&mut self, handle: u64) -> Option<Self::Resident>;
+    fn find(&mut self, handle: u32) -> Option<Self::Resident>;
     /// Hits, up to 3, less those that the policy took away.
     fn credit(&self, resident: &Self::Resident) -> u8;
     fn set_credit(&mut self, resident: &Self::Resident, credit: u8);
@@ -173,7 +173,7 @@ impl Policy {
     /// `share` is the small queue's part of the capacity: one number for the whole cache.
     pub(crate) fn insert<R: Residents>(
         &mut self,
-        handle: u64,
+        handle: u32,
         weight: u64,
         share: &mut f32,
         residents: &mut R,
@@ -189,7 +189,7 @@ impl Policy {
         // Until the cache is full, the main queue takes what the small one has no room for.
         let fill = !self.has_evicted && self.small.weight() + weight > target;
         let handle = Handle {
-            hash: handle,
+            entry: handle,
             stamp: self.stamp(),
             weight: weight.try_into().unwrap_or(u32::MAX),
         };
@@ -234,7 +234,7 @@ impl Policy {
     /// exceeds its small queue and has no ghost.)
     pub(crate) fn admits<R: Residents>(
         &mut self,
-        handle: u64,
+        handle: u32,
         weight: u64,
         share: &mut f32,
         residents: &mut R,
@@ -267,7 +267,7 @@ impl Policy {
     ///
     /// `budget` is the number of handles to look at, up to 63 more; what is left of it stays
     /// there. Insertions and evictions between the steps are allowed.
-    pub(crate) fn retain(&mut self, budget: &mut usize, mut keep: impl FnMut(u64) -> bool) -> bool {
+    pub(crate) fn retain(&mut self, budget: &mut usize, mut keep: impl FnMut(u32) -> bool) -> bool {
         if matches!(self.walk, Walk::Main) {
             if !self.main.retain(budget, &mut keep) {
                 return false;
@@ -309,8 +309,8 @@ impl Policy {
     }
 
     /// The handles in the queues.
-    pub(crate) fn handles(&self) -> impl Iterator<Item = u64> {
-        self.small.hashes().into_iter().chain(self.main.hashes())
+    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
+        self.small.entries().into_iter().chain(self.main.entries())
     }
 
     /// Checks the invariants at the head of this file, but for those of `share`.
@@ -331,7 +331,7 @@ impl Policy {
         }
     }
 
-    fn remember(&mut self, handle: u64, origin: Origin) {
+    fn remember(&mut self, handle: u32, origin: Origin) {
         if self.kind == Eviction::S3Fifo && origin == Origin::Main {
             return;
         }
@@ -340,7 +340,7 @@ impl Policy {
         }
     }
 
-    fn forget(&mut self, handle: u64) {
+    fn forget(&mut self, handle: u32) {
         if let Some(ghosts) = &mut self.ghosts {
             ghosts.remove(handle);
         }

@@ -3,9 +3,9 @@
 //! ```text
 //!   blocks (a ring of pointers)
 //!   ┌────┬────┬────┬─ ..
-//!   └─┬──┴─┬──┴─┬──┴─ ..                      handle: 16 bytes
+//!   └─┬──┴─┬──┴─┬──┴─ ..                      handle: 12 bytes
 //!     ▼    ▼    ▼                             ┌──────────┬─────────┬──────────┐
-//!   ┌────┐┌────┐┌────┐                        │ hash: 64 │stamp: 32│weight: 32│
+//!   ┌────┐┌────┐┌────┐                        │ entry: 32│stamp: 32│weight: 32│
 //!   │ ·  ││ h  ││ h  │   · taken out          └──────────┴─────────┴──────────┘
 //!   │ h  ││ h  ││ h  │   h a handle
 //!   │ h  ││ h  ││    │     free
@@ -35,7 +35,8 @@ pub(super) const PUSH_BYTES: u64 =
 /// A weak reference to an entry: it may lead nowhere, and there may be several to one entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Handle {
-    pub(super) hash: u64,
+    /// Where it leads: what the engine calls the entry.
+    pub(super) entry: u32,
     /// What the policy's clock of the small queue showed, in units of the policy.
     pub(super) stamp: u32,
     /// What the entry weighed when it was queued: what the queue's sum counts for it.
@@ -119,7 +120,7 @@ impl Queue {
     ///
     /// Looks at blocks as a whole while there is budget, so it may look at up to 63 handles
     /// more than that.
-    pub(super) fn retain(&mut self, budget: &mut usize, mut keep: impl FnMut(u64) -> bool) -> bool {
+    pub(super) fn retain(&mut self, budget: &mut usize, mut keep: impl FnMut(u32) -> bool) -> bool {
         while let Some(block) = self.blocks.get_mut(self.walk) {
             if *budget == 0 {
                 return false;
@@ -159,10 +160,10 @@ impl Queue {
         }
     }
 
-    /// The hashes from front to back.
-    pub(super) fn hashes(&self) -> Vec<u64> {
+    /// Where the handles lead, from front to back.
+    pub(super) fn entries(&self) -> Vec<u32> {
         let handles = self.blocks.iter().flat_map(|block| block.handles());
-        handles.map(|handle| handle.hash).collect()
+        handles.map(|handle| handle.entry).collect()
     }
 
     /// Checks the invariants at the head of this file.
@@ -219,11 +220,11 @@ impl Block {
     }
 
     /// Drops what `keep` refuses; answers how much that weighed.
-    fn retain(&mut self, keep: &mut impl FnMut(u64) -> bool) -> u64 {
+    fn retain(&mut self, keep: &mut impl FnMut(u32) -> bool) -> u64 {
         let (mut kept, mut dropped_weight) = (self.start, 0);
         for index in self.start..self.end {
             let handle = self.handles[index as usize];
-            if keep(handle.hash) {
+            if keep(handle.entry) {
                 self.handles[kept as usize] = handle;
                 kept += 1;
             } else {

@@ -59,6 +59,10 @@ use crate::tagged;
 use crate::value::Value;
 
 const TAG_SHIFT: u32 = 48;
+/// Buckets of a shard that a short handle can tell apart.
+pub(crate) const MOST_SHARD_BUCKETS: usize = 1 << SHORT_TAG_SHIFT;
+/// In a short handle: where the tag begins.
+const SHORT_TAG_SHIFT: u32 = 16;
 
 /// Bytes of an overflow line.
 pub(crate) const LINE_BYTES: u64 = 64;
@@ -140,11 +144,6 @@ impl<V: Value, O: Owner> Table<V, O> {
     /// entries up by handle, since a slot is found by bucket and tag.
     pub(crate) fn handle_of(&self, bucket: usize, slot: &Slot<'_, V, O>) -> u64 {
         u64::from(slot.tag()) << TAG_SHIFT | bucket as u64
-    }
-
-    /// The one handle of all that lead to the same bucket and tag.
-    pub(crate) fn handle_for(&self, hash: u64) -> u64 {
-        u64::from(tag(hash)) << TAG_SHIFT | self.bucket(hash) as u64
     }
 
     /// Starts to fetch the hash's bucket into the cache.
@@ -383,6 +382,22 @@ fn same_key<V: Value, O: Owner>(one: Seen<'_, V, O>, two: Seen<'_, V, O>) -> boo
 #[inline]
 fn tag(hash: u64) -> u16 {
     (hash >> TAG_SHIFT) as u16
+}
+
+/// A handle in half the space, for who knows the shard: the bucket's place in it, and the tag.
+///
+/// A shard has `shard_buckets`, at most [`MOST_SHARD_BUCKETS`].
+#[inline]
+pub(crate) fn shorten(hash: u64, shard_buckets: usize) -> u32 {
+    let place = hash as usize & (shard_buckets - 1);
+    u32::from(tag(hash)) << SHORT_TAG_SHIFT | place as u32
+}
+
+/// The handle that was shortened, given the first bucket of its shard.
+#[inline]
+pub(crate) fn lengthen(short: u32, first_bucket: usize) -> u64 {
+    let place = short as usize & (MOST_SHARD_BUCKETS - 1);
+    u64::from(short >> SHORT_TAG_SHIFT) << TAG_SHIFT | (first_bucket + place) as u64
 }
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]

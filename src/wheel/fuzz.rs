@@ -25,7 +25,7 @@ pub(crate) fn run(data: &[u8]) -> Tally {
     model.end()
 }
 
-type Armed = (u64, u64);
+type Armed = (u64, u32);
 
 /// Handles with their ticks, each as often as it is there.
 #[derive(Default)]
@@ -57,7 +57,7 @@ struct Model {
     unseen: Option<BTreeSet<Armed>>,
     /// The latest time that the wheel was told.
     now: u64,
-    last_handle: u64,
+    last_handle: u32,
     tally: Tally,
 }
 

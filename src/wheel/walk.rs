@@ -65,7 +65,7 @@ impl Wheel {
     pub(crate) fn retain(
         &mut self,
         budget: &mut usize,
-        mut keep: impl FnMut(u64, u64) -> bool,
+        mut keep: impl FnMut(u32, u64) -> bool,
     ) -> bool {
         loop {
             if self.is_stage_over() {
@@ -92,7 +92,7 @@ impl Wheel {
     }
 
     /// Shows one handle of the stage and puts it back where it is kept.
-    fn walk_step(&mut self, mut keep: impl FnMut(u64, u64) -> bool) {
+    fn walk_step(&mut self, mut keep: impl FnMut(u32, u64) -> bool) {
         let Self { walk, bytes, .. } = self;
         match walk.stage {
             Stage::Again | Stage::Loose | Stage::Far => {

@@ -15,7 +15,7 @@ use crate::table::Table;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Many more buckets than `maintain` searches in these tests.
-const WIDE_LINES: usize = 1 << 20;
+const WIDE_LINES: usize = 1 << 16;
 
 /// A cache of one shard whose ring holds so many events.
 fn cache(events: usize, lines: usize, clock: &MockClock) -> Cache {
@@ -110,6 +110,30 @@ fn a_key_that_comes_and_goes_takes_no_more_memory_than_at_first() -> Result<()> 
     assert!(second <= first + first / 4, "{second} bytes at most, in the first half {first}");
     assert!(second < 32 << 10, "{second} bytes for two entries");
     finish(&cache);
+    Ok(())
+}
+
+#[test]
+fn a_large_cache_has_as_many_shards_as_short_handles_need() -> Result<()> {
+    for (shards, expected) in [(1, 4), (16, 16)] {
+        let clock = MockClock::new();
+        let cache = Cache::builder()
+            .shards(shards)
+            .expected_entries(1 << 20)
+            .maintenance(crate::Maintenance::Manual)
+            .clock(clock.clone())
+            .build()?;
+        assert_eq!(cache.core().shards.len(), expected);
+        let scope = cache.user("ada")?;
+        for key in 0..2000 {
+            scope.set_with(format!("key {key}"), "v", expiring(1 + 2 * (key % 2)))?;
+        }
+        finish(&cache);
+        clock.advance(SECOND * 2);
+        // Too little to search the table for them.
+        while cache.maintain(100).pending {}
+        assert_eq!(cache.stats().entries, 1000);
+    }
     Ok(())
 }
 

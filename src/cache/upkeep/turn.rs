@@ -65,6 +65,16 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         &self.core.shards[self.shard]
     }
 
+    /// What wheel and queues call an entry of this shard.
+    fn short(&self, hash: u64) -> u32 {
+        self.core.shorten(hash)
+    }
+
+    /// A handle to what wheel or queues call by this name: as good as its hash.
+    fn long(&self, short: u32) -> u64 {
+        self.core.lengthen(short, self.shard)
+    }
+
     /// Feeds, frees what has expired, repairs, and drops stale handles, as far as the budget of
     /// handles and buckets goes.
     pub(super) fn tend(&mut self, upkeep: &mut Upkeep, budget: usize) -> Tended {
@@ -128,13 +138,13 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             return;
         }
         if new.armed != old.armed {
-            upkeep.wheel.insert(hash, new.armed);
+            upkeep.wheel.insert(self.short(hash), new.armed);
         }
         if new.queued != old.queued
             && let Some(policy) = &mut upkeep.policy
         {
-            let weight = self.core.weight(entry);
-            self.core.with_share(|share| policy.insert(hash, weight, share, self));
+            let (handle, weight) = (self.short(hash), self.core.weight(entry));
+            self.core.with_share(|share| policy.insert(handle, weight, share, self));
         }
     }
 
@@ -148,8 +158,8 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         loop {
             let mut budget = FIRED_AT_ONCE.min(*left);
             *left -= budget;
-            let done = upkeep.wheel.advance(tick, &mut budget, |hash, tick| {
-                self.due.push((hash, tick));
+            let done = upkeep.wheel.advance(tick, &mut budget, |handle, tick| {
+                self.due.push((self.long(handle), tick));
                 None
             });
             *left += budget;
@@ -174,7 +184,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             // Beyond that, what has expired waits for readers like everything else.
             self.must_wait |= self.core.retired_bytes() > self.core.settings.max_retired_bytes / 2;
             if self.must_wait {
-                upkeep.wheel.insert(hash, tick);
+                upkeep.wheel.insert(self.short(hash), tick);
             } else {
                 self.fire(upkeep, hash, tick, now);
             }
@@ -186,7 +196,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn fire(&mut self, upkeep: &mut Upkeep, hash: u64, fired: u64, now: Nanos) {
         for (slot, entry) in self.core.table.probe(hash, self.guard) {
             if let Some(tick) = self.fire_at(hash, &slot, entry, fired, now) {
-                upkeep.wheel.insert(hash, tick);
+                upkeep.wheel.insert(self.short(hash), tick);
             }
         }
     }
@@ -262,17 +272,19 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
         if let Some(Compaction::Queues) = upkeep.compaction {
             let walk = upkeep.last_walk;
-            let done = upkeep
-                .policy
-                .as_mut()
-                .is_none_or(|policy| policy.retain(left, |hash| self.is_met_first(hash, walk)));
+            let done = upkeep.policy.as_mut().is_none_or(|policy| {
+                policy.retain(left, |handle| self.is_met_first(self.long(handle), walk))
+            });
             if done {
                 upkeep.compaction = Some(Compaction::Wheel);
             }
         }
         if let Some(Compaction::Wheel) = upkeep.compaction {
             let at = self.core.now() / self.core.settings.tick;
-            if upkeep.wheel.retain(left, |hash, tick| self.is_armed_for(hash, tick, at)) {
+            if upkeep
+                .wheel
+                .retain(left, |handle, tick| self.is_armed_for(self.long(handle), tick, at))
+            {
                 upkeep.compaction = None;
             }
         }
@@ -428,7 +440,8 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
 impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
     type Resident = Found<'g, V>;
 
-    fn find(&mut self, hash: u64) -> Option<Found<'g, V>> {
+    fn find(&mut self, handle: u32) -> Option<Found<'g, V>> {
+        let hash = self.long(handle);
         self.core
             .table
             .probe(hash, self.guard)

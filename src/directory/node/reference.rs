@@ -1,15 +1,19 @@
 //! Counted references to nodes, and how a node is made.
 
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::name::Name;
-use super::{Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
+use super::{Kin, Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
+
+/// Far from where the count would wrap, however many threads raise it at once.
+const MOST_REFS: u32 = u32::MAX / 2;
 
 /// A counted reference to a node.
 pub(crate) struct NodeRef(NonNull<Node>);
@@ -21,7 +25,7 @@ unsafe impl Sync for NodeRef {}
 
 impl NodeRef {
     pub(crate) fn global() -> Self {
-        Self::allocate(Kind::Global, None, &[], None)
+        Self::allocate(Kind::Global, Kin { none: () }, &[])
     }
 
     pub(crate) fn user(id: &str) -> Self {
@@ -29,29 +33,24 @@ impl NodeRef {
             names: Mutex::new(SessionNames::new()),
             entries: figures::AtomicU64::new(0),
         };
-        Self::allocate(Kind::User, None, id.as_bytes(), Some(Box::new(sessions)))
+        let kin = Kin { sessions: ManuallyDrop::new(Box::new(sessions)) };
+        Self::allocate(Kind::User, kin, id.as_bytes())
     }
 
     pub(crate) fn session(user: Self, id: &str) -> Self {
-        Self::allocate(Kind::Session, Some(user), id.as_bytes(), None)
+        Self::allocate(Kind::Session, Kin { user: ManuallyDrop::new(user) }, id.as_bytes())
     }
 
     /// A node with a count of one, for whoever asked for it. The reference that is returned is
     /// the one for being open.
-    fn allocate(
-        kind: Kind,
-        user: Option<Self>,
-        name: &[u8],
-        sessions: Option<Box<Sessions>>,
-    ) -> Self {
+    fn allocate(kind: Kind, kin: Kin, name: &[u8]) -> Self {
         let node = Box::new(Node {
-            user,
-            name: Name::new(name),
-            sessions,
-            kind,
+            kin,
             dead: AtomicBool::new(false),
+            kind,
+            name: Name::new(name),
             shortcut: AtomicU32::new(NO_SHORTCUT),
-            refs: AtomicUsize::new(1),
+            refs: AtomicU32::new(1),
             word: AtomicU64::new(1),
             bytes: figures::AtomicU64::new(NO_BYTES),
             handles: Handles::new(),
@@ -81,7 +80,11 @@ impl NodeRef {
     pub(crate) fn of(node: &Node) -> Self {
         // Relaxed: the guard keeps the reference for being open from being dropped, so the
         // count is not zero; a new reference needs no more than that.
-        node.refs.fetch_add(1, Ordering::Relaxed);
+        let before = node.refs.fetch_add(1, Ordering::Relaxed);
+        if before > MOST_REFS {
+            // As the standard library's counters do: somebody leaks references.
+            std::process::abort();
+        }
         Self(NonNull::from(node))
     }
 }

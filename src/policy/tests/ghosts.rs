@@ -4,7 +4,7 @@ use super::*;
 
 /// How many of `left` the ghosts know, where they tell the queue and, up to `unit`, the age.
 fn known(ghosts: &Ghosts, left: &Left, unit: u64, mut clocks: Clocks) -> usize {
-    let is_known = |&&(handle, origin, at): &&(u64, Origin, u64)| {
+    let is_known = |&&(handle, origin, at): &&(u32, Origin, u64)| {
         let age = *clocks.of(origin) - at;
         let found = ghosts.find(handle, clocks);
         found.is_some_and(|(from, told)| from == origin && told.abs_diff(age) <= unit)
@@ -24,12 +24,13 @@ fn a_ghost_tells_the_queue_and_the_age_of_its_handle() {
         for _ in 0..1000 {
             let origin = if random.below(4) == 0 { Origin::Main } else { Origin::Small };
             *clocks.of(origin) += 1 + random.below((capacity / 500).max(1));
-            let handle = random.next();
+            let handle = random.next() as u32;
             ghosts.put(handle, origin, clocks);
             left.push((handle, origin, *clocks.of(origin)));
         }
         let unit = capacity / 1024;
-        let (count, unknown) = (left.len(), (0..1000).map(|_| (random.next(), Origin::Small, 0)));
+        let (count, unknown) =
+            (left.len(), (0..1000).map(|_| (random.next() as u32, Origin::Small, 0)));
         // Some fingerprints are another's.
         assert!(known(&ghosts, &left, unit, clocks) >= count - 3, "{capacity}");
         assert!(known(&ghosts, &unknown.collect(), u64::MAX, clocks) <= 3, "{capacity}");
@@ -68,7 +69,7 @@ fn a_full_bucket_loses_what_is_oldest_for_its_queue() {
         // One bucket; four ghosts of each queue.
         let mut ghosts = Ghosts::new(8, 1024, limits);
         for n in 0..4 {
-            let clocks = Clocks { small: n, main: n };
+            let clocks = Clocks { small: n.into(), main: n.into() };
             ghosts.put(1 + n, Origin::Small, clocks);
             ghosts.put(10 + n, Origin::Main, clocks);
         }
