@@ -48,8 +48,16 @@ impl<V: Value, S> Core<V, S> {
         guard: &'g Guard,
     ) -> Result<Option<Seen<'g, V, Node>>> {
         self.check_open()?;
-        let Sight::Present(slot, entry) = self.look(target, guard) else { return Ok(None) };
+        let Sight::Present(slot, entry) = self.look(target, guard) else {
+            if let Some(counts) = &self.settings.counts {
+                counts.miss(target.namespace());
+            }
+            return Ok(None);
+        };
         self.count_hit(entry);
+        if let Some(counts) = &self.settings.counts {
+            counts.hit();
+        }
         if entry.is_sliding() {
             self.slide(target, &slot, entry, guard);
         }

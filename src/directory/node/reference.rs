@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::name::Name;
-use super::{Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
+use super::{ALIVE, Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
 
@@ -49,7 +49,7 @@ impl NodeRef {
             name: Name::new(name),
             sessions,
             kind,
-            dead: AtomicBool::new(false),
+            dead: AtomicU8::new(ALIVE),
             shortcut: AtomicU32::new(NO_SHORTCUT),
             refs: AtomicUsize::new(1),
             word: AtomicU64::new(1),
