@@ -356,7 +356,7 @@ fn work(cache: &Cache, clock: &MockClock, calls: u64, seed: u64) -> Vec<(u64, us
             65..85 => drop(scope.get(key).expect("open")),
             85 if rng.below(4) == 0 => drop(scope.delete_all().expect("open")),
             86 if rng.below(20) == 0 => drop(cache.clear()),
-            87 => clock.advance(Duration::from_millis(300)),
+            87 => clock.advance(Duration::from_secs(1)),
             _ => drop(cache.maintain(1 + rng.below(40))),
         }
     }
