@@ -62,12 +62,13 @@ impl<V: Value, S> Core<V, S> {
             self.took_out(hash, entry, exit);
             return self.table.remove(slot);
         }
-        if cfg!(bug = "report_before_unlink") {
+        let early = cfg!(bug = "report_before_unlink");
+        if early {
             self.report(entry, exit);
         }
         let won = self.table.remove(slot);
         if won {
-            self.took_out(hash, entry, exit);
+            self.took_out(hash, entry, if early { Exit::NeverLived } else { exit });
         }
         won
     }
