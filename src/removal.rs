@@ -91,23 +91,32 @@ enum Kind {
     Session,
 }
 
+/// Whose entry it was, and which.
+pub(crate) struct Names<'a> {
+    /// None of an entry that belonged to nobody.
+    pub(crate) user: Option<&'a [u8]>,
+    /// None of one that belonged to no session.
+    pub(crate) session: Option<&'a [u8]>,
+    pub(crate) key: &'a [u8],
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(namespace: Namespace<'a>, key: &'a [u8]) -> Self {
+        let bytes = str::as_bytes;
+        Self { user: namespace.user().map(bytes), session: namespace.session().map(bytes), key }
+    }
+}
+
 impl Removal {
-    pub(crate) fn new(
-        namespace: Namespace<'_>,
-        key: &[u8],
-        version: Version,
-        bytes: u64,
-        cause: RemovalCause,
-    ) -> Self {
-        let (user, session) =
-            (namespace.user().unwrap_or_default(), namespace.session().unwrap_or_default());
-        let kind = match namespace {
-            Namespace::Global => Kind::Global,
-            Namespace::User { .. } => Kind::User,
-            Namespace::Session { .. } => Kind::Session,
+    pub(crate) fn new(names: Names<'_>, version: Version, bytes: u64, cause: RemovalCause) -> Self {
+        let kind = match (names.user, names.session) {
+            (None, _) => Kind::Global,
+            (_, None) => Kind::User,
+            _ => Kind::Session,
         };
+        let (user, session) = (names.user.unwrap_or_default(), names.session.unwrap_or_default());
         Self {
-            names: [user.as_bytes(), session.as_bytes(), key].concat().into(),
+            names: [user, session, names.key].concat().into(),
             version,
             bytes,
             // Ids and keys are short, which was checked before anything was stored.
@@ -178,7 +187,8 @@ mod tests {
         ] {
             for key in [b"k".as_slice(), &key] {
                 let version = Version::from_u64(7);
-                let removal = Removal::new(namespace, key, version, 100, RemovalCause::Evicted);
+                let removal =
+                    Removal::new(Names::new(namespace, key), version, 100, RemovalCause::Evicted);
                 assert_eq!((removal.namespace(), removal.key()), (namespace, key));
                 assert_eq!((removal.version(), removal.bytes()), (version, 100));
                 assert_eq!(removal.cause(), RemovalCause::Evicted);

@@ -11,7 +11,6 @@ use crossbeam_utils::CachePadded;
 
 use crate::budget::{Account, Budget};
 use crate::cache::counts::Counts;
-use crate::cache::exit::Exit;
 use crate::cache::listener::Listener;
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
@@ -134,6 +133,13 @@ impl Shard {
     pub(super) fn has_entries(&self) -> bool {
         // Relaxed: a statistic.
         self.entries.load(Ordering::Relaxed) > 0
+    }
+
+    /// When its wheel is to be looked at; `None` where that holds nothing.
+    pub(super) fn due_at(&self, tick: Nanos) -> Option<Nanos> {
+        // Relaxed: a figure.
+        let due = self.due.load(Ordering::Relaxed);
+        (due != NOTHING_DUE).then(|| due.saturating_mul(tick))
     }
 }
 
@@ -321,7 +327,7 @@ impl<V: Value, S> Core<V, S> {
                     return Sight::Loading(slot, entry);
                 }
                 if entry.is_expired(|| self.now()) {
-                    self.unlink(target.hash, &slot, entry, Exit::Expired);
+                    self.unlink_expired(target.hash, &slot, entry);
                     if cfg!(bug = "no_second_search") {
                         return Sight::Absent;
                     }

@@ -25,7 +25,7 @@ use crate::clock::Nanos;
 use crate::directory::Node;
 use crate::item::Version;
 use crate::reclaim::Guard;
-use crate::removal::{Removal, RemovalCause};
+use crate::removal::{Names, Removal, RemovalCause};
 use crate::table::{Owner, Seen, Slot};
 use crate::value::Value;
 
@@ -71,6 +71,19 @@ impl<V: Value, S> Core<V, S> {
             self.took_out(hash, entry, if early { Exit::NeverLived } else { exit });
         }
         won
+    }
+
+    /// The same where a reader finds that its deadline is over; out of line, for the sake of those
+    /// who find something.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn unlink_expired<'g>(
+        &self,
+        hash: u64,
+        slot: &Slot<'g, V, Node>,
+        entry: Seen<'g, V, Node>,
+    ) {
+        self.unlink(hash, slot, entry, Exit::Expired);
     }
 
     /// Takes out every entry of a deleted node from the chain of a handle.
@@ -136,7 +149,7 @@ impl<V: Value, S> Core<V, S> {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn report_watched(&self, entry: Seen<'_, V, Node>, exit: Exit) {
         if entry.flight().is_some() {
             return;
@@ -153,18 +166,18 @@ impl<V: Value, S> Core<V, S> {
             },
         };
         self.tell(cause, || {
-            let (version, bytes) = (entry.version(), entry.bytes());
-            entry.owner().with_namespace(|namespace| {
-                Removal::new(namespace, entry.key(), version, bytes, cause)
-            })
+            Removal::new(entry.owner().names(entry.key()), entry.version(), entry.bytes(), cause)
         });
     }
 
     /// Reports a new entry that was answered to be stored, and was not worth what would have had to
     /// go for it.
+    #[cold]
     pub(crate) fn report_refused(&self, target: &Target<'_>, version: Version, bytes: u64) {
         let cause = RemovalCause::Evicted;
-        self.tell(cause, || Removal::new(target.namespace(), target.key, version, bytes, cause));
+        self.tell(cause, || {
+            Removal::new(Names::new(target.namespace(), target.key), version, bytes, cause)
+        });
     }
 
     fn tell(&self, cause: RemovalCause, removal: impl FnOnce() -> Removal) {

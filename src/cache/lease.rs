@@ -138,20 +138,10 @@ impl<V: Value, S> Core<V, S> {
         })
     }
 
-    /// Counts a call that needs no load of its own.
-    pub(super) fn count_found(&self) {
-        if let Some(counts) = &self.settings.counts {
-            counts.hit();
-        }
-    }
-
     /// Counts a load that begins, as a miss; and its end, once it is told.
     pub(super) fn begin_count(&self, namespace: Namespace<'_>) -> Loading<'_> {
-        let counts = self.settings.counts.as_deref();
-        if let Some(counts) = counts {
-            counts.miss(namespace);
-        }
-        Loading::new(counts)
+        self.count_missed(namespace);
+        Loading::new(self.settings.counts.as_deref())
     }
 
     /// Puts the value in the place of the flight's placeholder; its version is `None` where that

@@ -153,11 +153,11 @@ mod tests {
     use super::*;
     use crate::item::Version;
     use crate::namespace::Namespace;
-    use crate::removal::RemovalCause;
+    use crate::removal::{Names, RemovalCause};
 
     fn removal(number: u64) -> Removal {
         let version = Version::from_u64(number);
-        Removal::new(Namespace::Global, b"k", version, 1, RemovalCause::Deleted)
+        Removal::new(Names::new(Namespace::Global, b"k"), version, 1, RemovalCause::Deleted)
     }
 
     type Seen = Arc<Mutex<Vec<u64>>>;

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::core::Core;
-use crate::cache::upkeep::NOTHING_DUE;
 use crate::removal::RemovalCause;
-use crate::sync::atomic::Ordering;
 use crate::value::Value;
 
 /// What a cache holds at present, and what it has done.
@@ -138,15 +136,8 @@ impl<V: Value, S> Core<V, S> {
     }
 
     fn expiry_lag(&self) -> Duration {
-        // Relaxed: figures.
-        let due = self.shards.iter().map(|shard| shard.due.load(Ordering::Relaxed)).min();
-        match due {
-            Some(due) if due != NOTHING_DUE => {
-                let due = due.saturating_mul(self.settings.tick);
-                Duration::from_nanos(self.now().saturating_sub(due))
-            }
-            _ => Duration::ZERO,
-        }
+        let due = self.shards.iter().filter_map(|shard| shard.due_at(self.settings.tick)).min();
+        due.map_or(Duration::ZERO, |due| Duration::from_nanos(self.now().saturating_sub(due)))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::item::Usage;
 use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
-use crate::removal::RemovalCause;
+use crate::removal::{Names, RemovalCause};
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
@@ -204,6 +204,18 @@ impl Node {
             }
             (Kind::Global, _) => f(Namespace::Global),
             _ => f(Namespace::User { user: &own }),
+        }
+    }
+
+    /// The full name of a key that it owns.
+    pub(crate) fn names<'a>(&'a self, key: &'a [u8]) -> Names<'a> {
+        let own = Some(self.name.bytes());
+        match (self.kind, &self.user) {
+            (Kind::Session, Some(user)) => {
+                Names { user: Some(user.name.bytes()), session: own, key }
+            }
+            (Kind::Global, _) => Names { user: None, session: None, key },
+            _ => Names { user: own, session: None, key },
         }
     }
 

@@ -91,7 +91,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                     || !self.starved && (upkeep.repair > 0 || self.share().events.is_pending()),
             },
             is_behind,
-            due: upkeep.wheel.next_due().map(|tick| tick.saturating_mul(self.core.settings.tick)),
+            due: self.share().due_at(self.core.settings.tick),
         }
     }
 
