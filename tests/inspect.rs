@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-#[expect(dead_code, reason = "the live page, which has no end")]
 #[path = "../examples/inspect/app.rs"]
 mod app;
 

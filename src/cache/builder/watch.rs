@@ -5,32 +5,38 @@ use crate::removal::Removal;
 use crate::value::Value;
 
 impl<V: Value, S> CacheBuilder<V, S> {
-    /// Counts hits, misses, loads and removals for [`Cache::stats`](crate::Cache::stats), and which users miss most for
-    /// [`Cache::snapshot`](crate::Cache::snapshot); not by default.
+    /// Counts hits, misses, loads and removals for [`Cache::stats`](crate::Cache::stats), and which
+    /// users miss most for [`Cache::snapshot`](crate::Cache::snapshot); not by default.
     ///
-    /// It costs a read-modify-write for each read and each removal, on a counter that few threads
-    /// share, and some 20 KiB a shard.
+    /// Each read and each removal then also writes to a counter, which few threads share. All
+    /// counters together take up to 20 KiB a shard, beside `max_bytes`.
     pub fn record_stats(mut self) -> Self {
         self.records_stats = true;
         self
     }
 
-    /// Is told of each entry that is gone, and why: [`Removal`] says which. Of several listeners
-    /// the last one given counts.
+    /// Sets the listener that is told of each entry that is gone, whose it was and why; none by
+    /// default. What is reported and what is not, [`Removal`] says.
     ///
-    /// It is called by whoever maintains the cache ([`Maintenance`](crate::Maintenance); a thread or task of the
-    /// cache's own looks every 10 ms), and by who closes it, never by the call that removed
-    /// the entry. So it may take its time, and call the cache, closing it included; it runs
-    /// without any lock, and never twice at once. But while it runs, nobody maintains the cache
-    /// who calls it: a driver that it holds up frees nothing that has expired or was deleted.
+    /// Whoever maintains the cache calls it (see [`Maintenance`](crate::Maintenance)), and whoever
+    /// closes it, which the last handle does: never the call that removed the entry. A thread or
+    /// task of the cache's own looks every 10 ms.
     ///
-    /// What was removed waits in a bounded [queue](Self::removal_queue). If that is full, the event
-    /// is dropped and counted in `Stats::removals_dropped`. A panic of the listener
-    /// ends that one call, and is counted in `Stats::listener_panics`.
+    /// It runs without any lock, and never twice at once. It may call the cache, and close it too.
+    /// It may take its time; but a thread or task that it holds up frees nothing meanwhile that
+    /// has expired or was deleted. A panic ends that one call, and is counted in
+    /// [`Stats::listener_panics`](crate::Stats::listener_panics).
+    ///
+    /// What was removed waits for it in a bounded [queue](Self::removal_queue). Where that is full,
+    /// a removal is not reported, but counted in
+    /// [`Stats::removals_dropped`](crate::Stats::removals_dropped).
+    ///
+    /// A listener that holds a handle of the cache keeps it open until it is closed, and keeps its
+    /// memory for as long as it holds the handle.
     ///
     /// # Consistency
     ///
-    /// Each entry that was stored is reported once, after it is gone, or dropped. What one thread
+    /// Each entry is reported at most once, after it is gone. What one thread
     /// removed is reported in that order as long as the queue is never full; there is no order
     /// between threads, also not for one key.
     ///
