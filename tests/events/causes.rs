@@ -9,6 +9,9 @@ use scopecache::{Eviction, Namespace, RemovalCause, SetOptions};
 
 use crate::recorder::{Event, Recorder, counting, recorded};
 
+/// A call that is about one key.
+type Call<'a> = &'a dyn Fn(&str) -> scopecache::Result<()>;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn expiring() -> SetOptions {
@@ -86,7 +89,7 @@ fn what_lives_longer_has_not_ended() -> scopecache::Result<()> {
 fn whoever_notices_an_expiry_reports_it_as_one() -> scopecache::Result<()> {
     let (cache, clock, recorder) = recorded();
     let scope = cache.user("ada")?;
-    let calls: [(&str, &dyn Fn(&str) -> scopecache::Result<()>); 8] = [
+    let calls: [(&str, Call<'_>); 8] = [
         ("get", &|key| scope.get(key).map(|found| assert!(found.is_none()))),
         ("set", &|key| scope.set(key, "new").map(drop)),
         ("insert", &|key| scope.insert(key, "new").map(|done| assert!(done.is_some()))),
