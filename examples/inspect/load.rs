@@ -9,13 +9,13 @@ use std::time::Duration;
 use scopecache::{Cache, Scope, SetOptions};
 
 const THREADS: u64 = 2;
-const USERS: u64 = 20_000;
+const USERS: u64 = 3000;
 const SESSIONS: u64 = 3;
-const PAGES: u64 = 40;
+const PAGES: u64 = 12;
 /// Less than all users together would fill.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 8 << 20;
 /// Calls of a thread between two short pauses: the load leaves most of a core to others.
-const BURST: u64 = 2000;
+const BURST: u64 = 4000;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Threads that use a cache until they are told to end.

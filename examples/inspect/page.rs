@@ -13,7 +13,7 @@ pub(crate) struct Since<'a> {
 
 /// Columns of an id.
 const ID: usize = 24;
-const BAR: usize = 24;
+const BAR: usize = 20;
 
 /// The page, of lines of at most 96 columns.
 pub(crate) fn page(now: &Snapshot, since: &Since<'_>) -> String {
