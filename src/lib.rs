@@ -25,6 +25,7 @@ mod namespace;
 mod options;
 mod policy;
 mod reclaim;
+mod removal;
 mod storage;
 mod stripe;
 mod sync;
@@ -45,7 +46,8 @@ pub use self::backend::{RedisOptions, RedisStorage};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub use self::backend::{SqlFigures, SqlOptions, SqlStorage};
 pub use self::cache::{
-    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
+    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, RemovalCounts, Scope,
+    Snapshot, Stats, UserMisses, UserUsage, Violations,
 };
 pub use self::clock::MockClock;
 pub use self::error::{Error, ErrorKind, Part, Result};
@@ -57,6 +59,7 @@ pub use self::policy::Eviction;
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;
+pub use self::removal::{Removal, RemovalCause};
 #[cfg(feature = "conformance")]
 pub use self::storage::conformance;
 pub use self::storage::{

@@ -46,15 +46,15 @@ pub(crate) mod figures {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 }
 
-/// A bounded queue of numbers that any thread may push to and take from; who takes a number sees
-/// what came before its push.
+/// A bounded queue that any thread may push to and take from; who takes something sees what came
+/// before its push.
 ///
 /// In models it is a locked one.
-pub(crate) struct Ring {
+pub(crate) struct Ring<T> {
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-    queue: crossbeam_queue::ArrayQueue<u64>,
+    queue: crossbeam_queue::ArrayQueue<T>,
     #[cfg(any(scopecache_loom, scopecache_shuttle))]
-    queue: Mutex<std::collections::VecDeque<u64>>,
+    queue: Mutex<std::collections::VecDeque<T>>,
     /// The length, for those who do not want to lock: a lock is a step that models branch at.
     #[cfg(any(scopecache_loom, scopecache_shuttle))]
     len: figures::AtomicUsize,
@@ -63,18 +63,18 @@ pub(crate) struct Ring {
 }
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-impl Ring {
+impl<T> Ring<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self { queue: crossbeam_queue::ArrayQueue::new(capacity) }
     }
 
-    /// `false` where it is full.
+    /// Gives back what finds it full.
     #[inline]
-    pub(crate) fn push(&self, number: u64) -> bool {
-        self.queue.push(number).is_ok()
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        self.queue.push(item)
     }
 
-    pub(crate) fn pop(&self) -> Option<u64> {
+    pub(crate) fn pop(&self) -> Option<T> {
         self.queue.pop()
     }
 
@@ -85,32 +85,32 @@ impl Ring {
 }
 
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
-impl Ring {
+impl<T> Ring<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self { queue: Mutex::new(Default::default()), len: Default::default(), capacity }
     }
 
-    /// `false` where it is full.
-    pub(crate) fn push(&self, number: u64) -> bool {
+    /// Gives back what finds it full.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
         let mut queue = self.queue.lock();
-        let room = queue.len() < self.capacity;
-        if room {
-            queue.push_back(number);
-            // Relaxed: a figure; the lock orders.
-            self.len.store(queue.len(), atomic::Ordering::Relaxed);
+        if queue.len() == self.capacity {
+            return Err(item);
         }
-        room
+        queue.push_back(item);
+        // Relaxed: a figure; the lock orders.
+        self.len.store(queue.len(), atomic::Ordering::Relaxed);
+        Ok(())
     }
 
-    pub(crate) fn pop(&self) -> Option<u64> {
+    pub(crate) fn pop(&self) -> Option<T> {
         if self.len() == 0 {
             return None;
         }
         let mut queue = self.queue.lock();
-        let number = queue.pop_front();
+        let item = queue.pop_front();
         // Relaxed: as above.
         self.len.store(queue.len(), atomic::Ordering::Relaxed);
-        number
+        item
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -24,6 +24,7 @@ pub struct Model {
     shortcuts: usize,
     /// The bound on the number of entries, and how many may be evicted.
     evicting: Option<(u64, usize)>,
+    reporting: bool,
     before: Vec<Op>,
     threads: Vec<Vec<Op>>,
 }
@@ -40,6 +41,7 @@ impl Model {
             guarded: false,
             shortcuts: 0,
             evicting: None,
+            reporting: false,
             before,
             threads,
         }
@@ -70,6 +72,13 @@ impl Model {
         self
     }
 
+    /// Lets a listener hear of removals: each version that a store answered is to be reported once.
+    /// Values are stored by `Set`, `Insert` and their kin alone.
+    pub fn reporting(mut self) -> Self {
+        self.reporting = true;
+        self
+    }
+
     /// What is done before the threads start.
     pub fn before(mut self, ops: impl IntoIterator<Item = Op>) -> Self {
         self.before.extend(ops);
@@ -96,8 +105,8 @@ impl Model {
     /// One execution. This thread only spawns and joins while the others run.
     fn execute(self: &Arc<Self>) {
         let max_entries = self.evicting.map(|(max, _)| max);
-        let scene =
-            Arc::new(Scene::new(self.one_hash, self.shortcuts, max_entries, &self.owners()));
+        let scene = Scene::new(self.one_hash, self.shortcuts, max_entries, &self.owners());
+        let scene = Arc::new(if self.reporting { scene.reporting() } else { scene });
         let mut state = State::evicting(self.evicting.map_or(0, |(_, most)| most));
         for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
             assert!(state.allows(event.fact), "alone, {event:?}");

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use scopecache::{
-    Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, OnFull,
-    Scope, SetOptions, Version,
+    Cache, CacheBuilder, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock,
+    Namespace, OnFull, Removal, Scope, SetOptions, Version,
 };
 
 use crate::op::{Op, Owner, Place};
@@ -23,6 +23,8 @@ type Leases = BTreeMap<Name, (u32, Lease<Counted, Spread>)>;
 pub(crate) struct Scene {
     cache: Cache<Counted, Spread>,
     clock: MockClock,
+    one_hash: bool,
+    shortcuts: usize,
     max_entries: Option<u64>,
     owners: Vec<Owner>,
     /// Set before the threads start. Std's, which loom does not see.
@@ -31,7 +33,11 @@ pub(crate) struct Scene {
     versions: Mutex<BTreeMap<u32, Version>>,
     /// Leases that were taken and not yet ended.
     leases: Mutex<Leases>,
+    /// Versions that were reported as gone, where a listener hears of them.
+    reports: Option<Reports>,
 }
+
+type Reports = Arc<Mutex<Vec<Version>>>;
 
 impl Scene {
     /// With eviction where the number of entries is bounded.
@@ -42,6 +48,39 @@ impl Scene {
         owners: &[Owner],
     ) -> Self {
         let clock = MockClock::new();
+        let cache = Self::builder(one_hash, shortcuts, max_entries, &clock).build();
+        Self {
+            cache: cache.expect("valid settings"),
+            clock,
+            one_hash,
+            shortcuts,
+            max_entries,
+            owners: owners.to_vec(),
+            scopes: OnceLock::new(),
+            versions: Mutex::default(),
+            leases: Mutex::default(),
+            reports: None,
+        }
+    }
+
+    /// The same, with a listener.
+    pub(crate) fn reporting(self) -> Self {
+        let reports = Reports::default();
+        let heard = Arc::clone(&reports);
+        let listener = move |event: &Removal| {
+            heard.lock().expect("no panic").push(event.version());
+        };
+        let builder = Self::builder(self.one_hash, self.shortcuts, self.max_entries, &self.clock);
+        let cache = builder.removal_queue(64).on_removal(listener).build();
+        Self { cache: cache.expect("valid settings"), reports: Some(reports), ..self }
+    }
+
+    fn builder(
+        one_hash: bool,
+        shortcuts: usize,
+        max_entries: Option<u64>,
+        clock: &MockClock,
+    ) -> CacheBuilder<Counted, Spread> {
         let mut builder = Cache::builder()
             .expected_entries(1)
             .shards(1)
@@ -52,16 +91,7 @@ impl Scene {
         if let Some(max) = max_entries {
             builder = builder.on_full(OnFull::Evict).max_entries(max);
         }
-        let cache = builder.hasher(Spread { one_hash }).build().expect("valid settings");
-        Self {
-            cache,
-            clock,
-            max_entries,
-            owners: owners.to_vec(),
-            scopes: OnceLock::new(),
-            versions: Mutex::default(),
-            leases: Mutex::default(),
-        }
+        builder.hasher(Spread { one_hash })
     }
 
     pub(crate) fn pin(&self) -> Guard {
@@ -374,7 +404,26 @@ pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
 
     let _ = cache.clear();
     reclaim(cache);
+    while cache.tend(64).pending {}
     empty(scene, facts)
+}
+
+impl Scene {
+    /// What was reported, each version once, was stored.
+    fn reported(&self) -> usize {
+        let Some(reports) = &self.reports else { return 0 };
+        let reports = reports.lock().expect("no panic");
+        let versions = self.versions.lock().expect("no panic");
+        for (at, version) in reports.iter().enumerate() {
+            assert!(versions.values().any(|stored| stored == version), "never stored: {version:?}");
+            assert!(!reports[..at].contains(version), "reported twice: {version:?}");
+        }
+        reports.len()
+    }
+
+    fn stored(&self) -> usize {
+        if self.reports.is_some() { self.versions.lock().expect("no panic").len() } else { 0 }
+    }
 }
 
 /// Drops an empty cache; nothing may be left.
@@ -387,7 +436,13 @@ fn empty(scene: Scene, facts: Vec<Fact>) -> Vec<Fact> {
     let bytes = stats.live_bytes - stats.overflow_lines * LINE_BYTES;
     assert!(bytes == 0 || !cache.is_closed(), "{stats:?}");
     assert_eq!((stats.entries, stats.users, stats.sessions), (0, 0, 0), "{stats:?}");
+    let (reported, closed) = (scene.reported(), cache.is_closed());
+    // What a close found in the cache goes without a report.
+    assert!(closed || reported == scene.stored(), "{reported} reported");
+    let reports = scene.reports.clone();
     drop(scene);
+    let last = reports.map_or(0, |reports| reports.lock().expect("no panic").len());
+    assert_eq!(last, reported, "a removal waits though nobody is to come for it");
     scopecache::quiesce();
     let left = Counted::alive();
     assert_eq!(left, 0, "{left} values were not dropped");

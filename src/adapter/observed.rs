@@ -107,8 +107,9 @@ impl Observed {
     /// |---|---|
     /// | `scopecache_entries`, `_users`, `_sessions` | `entries`, `users`, `sessions` |
     /// | `scopecache_bytes` | `live_bytes`: at most `max_bytes` |
-    /// | `scopecache_pending_reclaim_bytes` | `retired_bytes`: out of use, not yet freed |
-    /// | `scopecache_reclaim_pending` | `reclaim_pending`: 1 while deleted namespaces wait, whose bytes still are among `scopecache_bytes` |
+    /// | `scopecache_retired_bytes` | `retired_bytes`: out of use, not yet freed |
+    /// | `scopecache_pending_reclaim_bytes` | `pending_reclaim_bytes`: of deleted namespaces, still among `scopecache_bytes` |
+    /// | `scopecache_reclaim_pending` | `reclaim_pending`: 1 while deleted namespaces wait |
     /// | `scopecache_table_bytes` | `table_bytes` |
     #[cfg(feature = "metrics")]
     pub fn record(&self, stats: &Stats) {

@@ -1,5 +1,7 @@
 //! How a cache is made.
 
+mod watch;
+
 use std::fmt;
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
@@ -9,8 +11,10 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::cache::core::{Core, Settings, Weigher};
+use crate::cache::counts::Counts;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use crate::cache::driver::Driver;
+use crate::cache::listener::{Call, Listener};
 use crate::cache::upkeep::EVENTS;
 use crate::clock::{Clock, MockClock, nanos};
 use crate::directory::Shortcuts;
@@ -22,6 +26,9 @@ use crate::policy::Eviction;
 use crate::table::{MOST_SHARD_BUCKETS, SLOTS, Table};
 use crate::value::Value;
 
+/// Removals that wait for their listener, at most.
+const DEFAULT_REMOVAL_QUEUE: usize = 16 << 10;
+const MOST_REMOVAL_QUEUE: usize = 16 << 20;
 /// The bound on memory where none is given.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 const DEFAULT_MAX_VALUE_BYTES: usize = 16 << 20;
@@ -105,6 +112,9 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     maintenance: Maintenance,
     clock: Option<MockClock>,
     weigher: Option<Weigher<V>>,
+    records_stats: bool,
+    on_removal: Option<Call>,
+    removal_queue: usize,
     hasher: S,
     kind: PhantomData<fn() -> V>,
 }
@@ -129,6 +139,9 @@ impl<V: Value> CacheBuilder<V> {
             maintenance: Maintenance::default(),
             clock: None,
             weigher: None,
+            records_stats: false,
+            on_removal: None,
+            removal_queue: DEFAULT_REMOVAL_QUEUE,
             hasher: ahash::RandomState::new(),
             kind: PhantomData,
         }
@@ -292,6 +305,9 @@ impl<V: Value, S> CacheBuilder<V, S> {
             maintenance: self.maintenance,
             clock: self.clock,
             weigher: self.weigher,
+            records_stats: self.records_stats,
+            on_removal: self.on_removal,
+            removal_queue: self.removal_queue,
             hasher,
             kind: PhantomData,
         }
@@ -318,6 +334,9 @@ impl<V: Value, S> CacheBuilder<V, S> {
         }
         if self.shards == Some(0) {
             return Err(Error::options("shards must be larger than zero"));
+        }
+        if self.removal_queue == 0 || self.removal_queue > MOST_REMOVAL_QUEUE {
+            return Err(Error::options("removal_queue must be from 1 to 16,777,216"));
         }
         if self.max_value_bytes > (u32::MAX - 1) as usize {
             return Err(Error::options("max_value_bytes must be less than 4 GiB"));
@@ -348,6 +367,9 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let least = table.buckets() / MOST_SHARD_BUCKETS;
         let shards = shards.clamp(1, 1 << 12).next_power_of_two().max(least).min(table.buckets());
 
+        let queues = if models { 1 } else { shards.min(cores.next_power_of_two()) };
+        let listener =
+            self.on_removal.map(|call| Box::new(Listener::new(call, self.removal_queue, queues)));
         let settings = Settings {
             expiry: self.expiry,
             max_value_bytes: self.max_value_bytes,
@@ -363,6 +385,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
             max_entries: self.max_entries,
             tick: nanos(self.tick),
             events: self.events,
+            counts: self.records_stats.then(|| Box::new(Counts::new(shards))),
+            listener,
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::mock);
         let budget = Budget::new(self.max_bytes, shards);

@@ -26,6 +26,9 @@ impl<V: Value, S> Core<V, S> {
             batch.iter().for_each(|target| self.table.prefetch_entries(target.hash, &guard));
             for target in batch {
                 let entry = self.seen(target, &guard)?;
+                if self.settings.counts.is_some() {
+                    self.count_read(target, entry.as_ref());
+                }
                 items.push(entry.map(|entry| self.item(entry)));
             }
         }

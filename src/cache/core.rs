@@ -1,8 +1,8 @@
 //! The engine's inside: what all operations share.
 //!
 //! An operation takes a guard, addresses a key by a [`Target`], and works on the entries that
-//! [`Core::look`] (for readers) or [`Core::first`] (for inserters) find. Everything that leaves
-//! the table passes through [`Core::took_out`].
+//! [`Core::look`] (for readers) or [`Core::first`] (for inserters) find. What leaves the table is
+//! the matter of [`super::exit`].
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::budget::{Account, Budget};
+use crate::cache::counts::Counts;
+use crate::cache::listener::Listener;
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
-use crate::cache::upkeep::{Events, Need, Upkeep};
+use crate::cache::upkeep::{Events, NOTHING_DUE, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node, Shortcuts};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,6 +61,8 @@ pub(crate) struct Core<V: Value, S> {
     /// The last wait for readers, so that what is retired could be freed, was in vain.
     pub(super) readers_stall: AtomicBool,
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
+    /// Somebody wants to know what leaves.
+    pub(super) is_watched: bool,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
 }
@@ -79,6 +83,10 @@ pub(crate) struct Settings<V: Value> {
     pub(crate) tick: Nanos,
     /// Events that the ring of a shard holds.
     pub(crate) events: usize,
+    /// What happens is counted.
+    pub(crate) counts: Option<Box<Counts>>,
+    /// What leaves is reported.
+    pub(crate) listener: Option<Box<Listener>>,
 }
 
 /// A share of the table with what would be contended if it were one for all.
@@ -88,6 +96,8 @@ pub(crate) struct Shard {
     pub(super) events: Events,
     /// Handles in the wheel: whether there is something to wait for.
     pub(super) armed: AtomicU64,
+    /// The tick at which the wheel is to be looked at.
+    pub(super) due: AtomicU64,
     /// What the entries in the eviction queues weigh.
     pub(super) queued: AtomicU64,
     pub(super) upkeep: Mutex<Upkeep>,
@@ -123,6 +133,13 @@ impl Shard {
     pub(super) fn has_entries(&self) -> bool {
         // Relaxed: a statistic.
         self.entries.load(Ordering::Relaxed) > 0
+    }
+
+    /// When its wheel is to be looked at; `None` where that holds nothing.
+    pub(super) fn due_at(&self, tick: Nanos) -> Option<Nanos> {
+        // Relaxed: a figure.
+        let due = self.due.load(Ordering::Relaxed);
+        (due != NOTHING_DUE).then(|| due.saturating_mul(tick))
     }
 }
 
@@ -195,6 +212,7 @@ impl<V: Value, S> Core<V, S> {
                 entries: AtomicU64::new(0),
                 events: Events::new(settings.events),
                 armed: AtomicU64::new(0),
+                due: AtomicU64::new(NOTHING_DUE),
                 queued: AtomicU64::new(0),
                 upkeep: Mutex::new(Upkeep::new(policy, now)),
             }
@@ -213,6 +231,7 @@ impl<V: Value, S> Core<V, S> {
             budget,
             clock,
             hasher,
+            is_watched: settings.counts.is_some() || settings.listener.is_some(),
             settings,
             maintenance: Maintenance::new(),
             #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
@@ -320,7 +339,7 @@ impl<V: Value, S> Core<V, S> {
                     return Sight::Loading(slot, entry);
                 }
                 if entry.is_expired(|| self.now()) {
-                    self.unlink(target.hash, &slot, entry);
+                    self.unlink_expired(target.hash, &slot, entry);
                     if cfg!(bug = "no_second_search") {
                         return Sight::Absent;
                     }
@@ -376,48 +395,6 @@ impl<V: Value, S> Core<V, S> {
 
     pub(crate) fn release(&self, hash: u64, node: &Node, guard: &Guard) {
         self.directory.release(node, self.account(hash), guard);
-    }
-
-    /// Takes an entry out of its slot, unless that has changed.
-    pub(crate) fn unlink<'g>(
-        &self,
-        hash: u64,
-        slot: &Slot<'g, V, Node>,
-        entry: Seen<'g, V, Node>,
-    ) -> bool {
-        if cfg!(bug = "retire_before_unlink") {
-            self.took_out(hash, entry);
-            return self.table.remove(slot);
-        }
-        let won = self.table.remove(slot);
-        if won {
-            self.took_out(hash, entry);
-        }
-        won
-    }
-
-    /// Books an entry that the caller has taken out of its slot, by whatever compare-exchange,
-    /// with nothing of its node in its place.
-    pub(crate) fn took_out(&self, hash: u64, entry: Seen<'_, V, Node>) {
-        let (node, bytes) = (entry.owner(), entry.bytes());
-        node.book(None, Some(bytes));
-        self.retire(entry, bytes);
-        self.account(hash).release(bytes);
-        if let Some(entries) = &self.entries_budget {
-            entries.account(self.shard(hash)).release(1);
-        }
-        self.count_entries(hash, -1);
-        self.release(hash, node, entry.guard());
-    }
-
-    /// Takes out every entry of a deleted node from the chain of a handle.
-    pub(crate) fn sweep(&self, hash: u64, node: &Node, guard: &Guard) -> u64 {
-        let mut swept = 0;
-        self.table.sweep(hash, node, guard, |entry| {
-            self.took_out(hash, entry);
-            swept += 1;
-        });
-        swept
     }
 
     /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.

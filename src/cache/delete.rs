@@ -1,7 +1,9 @@
 //! Taking away: of a key, of a whole namespace, of everything.
 
 use crate::cache::core::{Core, Sight, Target};
+use crate::cache::exit::Exit;
 use crate::cache::maintenance::Job;
+use crate::directory::Death;
 use crate::error::Result;
 use crate::item::{Item, Removed};
 use crate::namespace::Namespace;
@@ -20,7 +22,7 @@ impl<V: Value, S> Core<V, S> {
                 Sight::Loading(slot, entry) => (slot, entry, false),
                 Sight::Present(slot, entry) => (slot, entry, true),
             };
-            if self.unlink(target.hash, &slot, entry) {
+            if self.unlink(target.hash, &slot, entry, Exit::Deleted) {
                 return Ok(visible);
             }
         }
@@ -32,7 +34,7 @@ impl<V: Value, S> Core<V, S> {
         let guard = pin();
         loop {
             let Sight::Present(slot, entry) = self.look(target, &guard) else { return Ok(None) };
-            if self.unlink(target.hash, &slot, entry) {
+            if self.unlink(target.hash, &slot, entry, Exit::Deleted) {
                 return Ok(Some(self.item(entry)));
             }
         }
@@ -43,40 +45,41 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn delete_namespace(&self, namespace: Namespace<'_>) -> Result<Removed> {
         self.check_open()?;
         namespace.check()?;
-        let removed = self.kill(namespace, &pin());
+        let removed = self.kill(namespace, Death::Deleted, &pin());
         self.finish_if_closed();
         Ok(removed)
     }
 
-    fn kill(&self, namespace: Namespace<'_>, guard: &Guard) -> Removed {
+    fn kill(&self, namespace: Namespace<'_>, death: Death, guard: &Guard) -> Removed {
         // A deletion gives back bytes of nodes alone, to whichever shard.
         let account = self.budget.account(0);
-        let Some((node, held)) = self.directory.kill(namespace, account, guard) else {
+        let Some((node, held)) = self.directory.kill(namespace, death, account, guard) else {
             return Removed::default();
         };
-        self.maintenance.push(Job::reclaim(node, held.entries));
+        self.maintenance.push(Job::reclaim(node, held));
         Removed { entries: held.entries, bytes: held.bytes }
     }
 
     /// Deletes every namespace, one after another.
     pub(crate) fn clear(&self) -> Removed {
-        let removed = self.kill_all();
+        let removed = self.kill_all(Death::Cleared);
         self.finish_if_closed();
         removed
     }
 
-    fn kill_all(&self) -> Removed {
+    fn kill_all(&self, death: Death) -> Removed {
         let guard = pin();
-        let mut removed = self.kill(Namespace::Global, &guard);
+        let mut removed = self.kill(Namespace::Global, death, &guard);
         for user in self.directory.users(&guard) {
-            let one = user.with_namespace(|namespace| self.kill(namespace, &guard));
+            let one = user.with_namespace(|namespace| self.kill(namespace, death, &guard));
             removed.entries += one.entries;
             removed.bytes += one.bytes;
         }
         removed
     }
 
-    /// Refuses all calls from now on and frees everything.
+    /// Refuses all calls from now on and frees everything; what had left the cache before is
+    /// reported.
     pub(crate) fn close(&self) {
         if !self.directory.close() {
             return;
@@ -86,12 +89,13 @@ impl<V: Value, S> Core<V, S> {
         // Without readers, this many rounds of the epochs free all that was retired: each takes
         // up to 512 objects, and a node leaves a few.
         (0..8 + nodes / 64).for_each(|_| self.flush());
+        self.deliver(usize::MAX);
     }
 
     /// Frees what a cache that is closed holds. A call that was under way when it was closed does
     /// this too, where it may have left something that the closer did not find.
     pub(crate) fn empty(&self) {
-        self.kill_all();
+        self.kill_all(Death::Closed);
         self.finish();
         self.drop_upkeep();
     }
@@ -116,5 +120,7 @@ impl<V: Value, S> Core<V, S> {
 impl<V: Value, S> Drop for Core<V, S> {
     fn drop(&mut self) {
         self.close();
+        // What calls left that were under way when it was closed.
+        self.deliver(usize::MAX);
     }
 }

@@ -22,6 +22,8 @@ const NET: usize = 128;
 const BUSY: Duration = Duration::from_millis(1);
 /// Up to this, or half a tick.
 const IDLE: Duration = Duration::from_millis(500);
+/// Up to this where removals are reported: so long a sudden burst has only the queue.
+const LISTENING: Duration = Duration::from_millis(10);
 
 /// Ends its thread or task when it is dropped.
 pub(crate) enum Driver {
@@ -105,9 +107,11 @@ impl Pause {
     fn after_round<V: Value, S>(&mut self, core: &Core<V, S>) -> Option<Duration> {
         let Step { progress, is_behind, due } = core.maintain(STEP, NET);
         let idle = Duration::from_nanos(core.settings.tick / 2).min(IDLE);
-        self.0 = if progress.examined > 0 { BUSY } else { (self.0 * 2).min(idle) };
+        let idle = if core.settings.listener.is_some() { idle.min(LISTENING) } else { idle };
+        let done = progress.examined + progress.reported;
+        self.0 = if done > 0 { BUSY } else { (self.0 * 2).min(idle) };
         // What is left and was not looked at is in somebody else's hands, or waits for memory.
-        if is_behind && progress.examined > 0 {
+        if is_behind && done > 0 {
             return None;
         }
         let until_due = due.map(|due| Duration::from_nanos(due.saturating_sub(core.now())));

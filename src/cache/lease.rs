@@ -9,6 +9,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::cache::core::{Core, Sight, Target};
+use crate::cache::counts::Loading;
+use crate::cache::exit::Exit;
 use crate::cache::scope::Scope;
 use crate::cache::write::header;
 use crate::cache::writer::{Inserted, Intent, Writer};
@@ -16,6 +18,7 @@ use crate::clock::NEVER;
 use crate::directory::Node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::{Item, Version};
+use crate::namespace::Namespace;
 use crate::options::SetOptions;
 use crate::reclaim::{Guard, pin};
 use crate::sync::thread_local;
@@ -135,6 +138,12 @@ impl<V: Value, S> Core<V, S> {
         })
     }
 
+    /// Counts a load that begins, as a miss; and its end, once it is told.
+    pub(super) fn begin_count(&self, namespace: Namespace<'_>) -> Loading<'_> {
+        self.count_missed(namespace);
+        Loading::new(self.settings.counts.as_deref())
+    }
+
     /// Puts the value in the place of the flight's placeholder; its version is `None` where that
     /// is gone. `show` sees the entry before it is published.
     fn land<R>(
@@ -163,7 +172,7 @@ impl<V: Value, S> Core<V, S> {
                 return Ok((shown, None));
             };
             if placeholder.owner().is_dead() && cfg!(not(bug = "fulfil_ignores_death")) {
-                self.unlink(target.hash, &slot, placeholder);
+                self.unlink(target.hash, &slot, placeholder, Exit::NeverLived);
                 return Ok((shown, None));
             }
             if cfg!(bug = "stored_before_swap") {
@@ -180,7 +189,7 @@ impl<V: Value, S> Core<V, S> {
     pub(super) fn give_up(&self, target: &Target<'_>, flight: &Arc<Flight>) {
         let guard = pin();
         while let Some((slot, placeholder)) = self.placeholder(target, flight, &guard) {
-            if self.unlink(target.hash, &slot, placeholder) {
+            if self.unlink(target.hash, &slot, placeholder, Exit::NeverLived) {
                 break;
             }
         }

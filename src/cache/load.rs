@@ -103,17 +103,22 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         let key = key.as_ref();
         loop {
             match self.core().begin_load(&self.target(key)?, Asks::Value)? {
-                Begin::Hit(item) => return Ok(item),
+                Begin::Hit(item) => {
+                    self.core().count_found();
+                    return Ok(item);
+                }
                 Begin::Join(flight) => {
                     Running::check_not_inside(&flight)?;
                     flight.wait();
                 }
                 Begin::Lead(flight) => {
                     let lease = Lease::new(self, key, flight);
+                    let counted = self.core().begin_count(self.namespace());
                     let loaded = {
                         let _running = Running::new(lease.flight());
                         loader()
                     };
+                    counted.ended(&loaded);
                     return self.finish_load(lease, loaded, options);
                 }
             }
@@ -166,16 +171,21 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         loop {
             let begin = self.core().begin_load(&self.target(key)?, Asks::Value)?;
             match begin {
-                Begin::Hit(item) => return Ok(item),
+                Begin::Hit(item) => {
+                    self.core().count_found();
+                    return Ok(item);
+                }
                 Begin::Join(flight) => landed(flight).await?,
                 Begin::Lead(flight) => {
                     let lease = Lease::new(self, key, flight);
+                    let counted = self.core().begin_count(self.namespace());
                     let mut loader = std::pin::pin!(loader);
                     let loaded = std::future::poll_fn(|context| {
                         let _running = Running::new(lease.flight());
                         loader.as_mut().poll(context)
                     })
                     .await;
+                    counted.ended(&loaded);
                     return self.finish_load(lease, loaded, options);
                 }
             }

@@ -9,13 +9,15 @@
 use std::collections::VecDeque;
 
 use crate::cache::core::Core;
+use crate::cache::exit::{Exit, Swept};
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
+use crate::item::Usage;
 use crate::reclaim::{Guard, pin};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::AtomicU64;
-use crate::table::{Owner, State};
+use crate::table::State;
 use crate::value::Value;
 
 /// Sessions of a deleted user that are taken from it at a time.
@@ -29,6 +31,8 @@ pub(crate) struct Maintenance {
     /// About how many entries the jobs in the queue and at the worker concern, one for each job
     /// included.
     backlog: AtomicU64,
+    /// What these entries take.
+    backlog_bytes: AtomicU64,
     worker: Mutex<Worker>,
 }
 
@@ -36,6 +40,7 @@ pub(crate) struct Maintenance {
 pub(crate) struct Job {
     work: Work,
     weight: u64,
+    bytes: u64,
 }
 
 enum Work {
@@ -45,7 +50,7 @@ enum Work {
 
 #[derive(Default)]
 struct Worker {
-    /// The deletion at which the worker is, and its weight.
+    /// The deletion at which the worker is, and its weight as a job.
     reclaim: Option<(Reclaim, u64)>,
     /// The shard whose upkeep is next.
     shard: usize,
@@ -61,6 +66,8 @@ struct Reclaim {
     /// The root or one of its sessions, and what is left of its handles.
     node: NodeRef,
     handles: Detached,
+    /// Of the bytes that were held when it was deleted, those that still are.
+    bytes: u64,
 }
 
 /// What one step of maintenance did and left.
@@ -80,8 +87,11 @@ pub struct Progress {
     pub examined: usize,
     /// Dead and expired entries that were taken out of the table.
     pub freed_entries: u64,
+    /// Removals that the listener was called with, see
+    /// [`on_removal`](crate::CacheBuilder::on_removal).
+    pub reported: usize,
     /// Whether something is left that could be done at once: deleted or expired data that is
-    /// not yet reclaimed, or entries that maintenance has yet to learn of.
+    /// not yet reclaimed, entries that maintenance has yet to learn of, or removals to report.
     pub pending: bool,
 }
 
@@ -89,17 +99,19 @@ impl Progress {
     fn add(&mut self, other: Self) {
         self.examined += other.examined;
         self.freed_entries += other.freed_entries;
+        self.reported += other.reported;
         self.pending |= other.pending;
     }
 }
 
 impl Job {
-    pub(crate) fn reclaim(node: NodeRef, entries: u64) -> Self {
-        Self { work: Work::Reclaim(node), weight: entries + 1 }
+    /// Of a deleted namespace that held so much.
+    pub(crate) fn reclaim(node: NodeRef, held: Usage) -> Self {
+        Self { work: Work::Reclaim(node), weight: held.entries + 1, bytes: held.bytes }
     }
 
     pub(crate) fn compact(node: &Node) -> Self {
-        Self { work: Work::Compact(NodeRef::of(node)), weight: 1 }
+        Self { work: Work::Compact(NodeRef::of(node)), weight: 1, bytes: 0 }
     }
 }
 
@@ -108,19 +120,27 @@ impl Maintenance {
         Self {
             queue: Mutex::new(VecDeque::new()),
             backlog: AtomicU64::new(0),
+            backlog_bytes: AtomicU64::new(0),
             worker: Mutex::new(Worker::default()),
         }
     }
 
     pub(crate) fn push(&self, job: Job) {
-        // Relaxed: a figure; the queue's lock orders the jobs.
+        // Relaxed: figures; the queue's lock orders the jobs.
         self.backlog.fetch_add(job.weight, Ordering::Relaxed);
+        self.backlog_bytes.fetch_add(job.bytes, Ordering::Relaxed);
         self.queue.lock().push_back(job);
     }
 
     pub(crate) fn is_pending(&self) -> bool {
         // Relaxed: a figure.
         self.backlog.load(Ordering::Relaxed) > 0
+    }
+
+    /// About how many bytes are deleted and still stand in the table.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        // Relaxed: a figure.
+        self.backlog_bytes.load(Ordering::Relaxed)
     }
 
     /// Does a little where the queue has grown long: those who make garbage faster than the
@@ -203,17 +223,22 @@ impl Maintenance {
         guard: &Guard,
     ) -> bool {
         let done = if let Some((reclaim, weight)) = &mut worker.reclaim {
-            if reclaim.step(core, progress, guard) {
+            let before = reclaim.bytes;
+            let more = reclaim.step(core, progress, guard);
+            self.took_out_bytes(before - reclaim.bytes);
+            if more {
                 return true;
             }
             let weight = *weight;
+            // What a call under way stored meanwhile, or took out itself.
+            self.took_out_bytes(reclaim.bytes);
             worker.reclaim = None;
             weight
         } else {
             let Some(job) = self.queue.lock().pop_front() else { return false };
             match job.work {
                 Work::Reclaim(node) => {
-                    worker.reclaim = Some((Reclaim::new(node), job.weight));
+                    worker.reclaim = Some((Reclaim::new(node, job.bytes), job.weight));
                     return true;
                 }
                 Work::Compact(node) => {
@@ -226,12 +251,17 @@ impl Maintenance {
         self.backlog.fetch_sub(done, Ordering::Relaxed);
         true
     }
+
+    fn took_out_bytes(&self, bytes: u64) {
+        // Relaxed: a figure.
+        self.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Reclaim {
-    fn new(root: NodeRef) -> Self {
+    fn new(root: NodeRef, bytes: u64) -> Self {
         let handles = root.handles().detach();
-        Self { node: root.clone(), root, sessions: Vec::new(), handles }
+        Self { node: root.clone(), root, sessions: Vec::new(), handles, bytes }
     }
 
     /// Does one chunk of handles, or goes on to the next session; `false` at the end.
@@ -241,12 +271,15 @@ impl Reclaim {
         progress: &mut Progress,
         guard: &Guard,
     ) -> bool {
-        let mut last = 0;
+        let (mut last, mut freed) = (0, 0);
         let chunk = self.handles.take_chunk(guard, |handle| {
             last = handle;
             progress.examined += 1;
-            progress.freed_entries += core.sweep(handle, &self.node, guard);
+            let Swept { entries, bytes } = core.sweep(handle, &self.node, guard);
+            progress.freed_entries += entries;
+            freed += bytes;
         });
+        self.bytes = self.bytes.saturating_sub(freed);
         if let Some(bytes) = chunk {
             core.account(last).release(bytes);
             return true;
@@ -285,14 +318,16 @@ impl Worker {
             self.bucket = bucket + 1;
             for (slot, entry) in core.table.bucket_entries(bucket, guard) {
                 let hash = core.table.handle_of(bucket, &slot);
-                let over = match entry.state() {
+                let exit = match entry.state() {
                     State::Pending => continue,
-                    State::Killed => true,
-                    State::Live => entry.owner().is_dead() || entry.is_expired(|| now),
+                    State::Killed => Some(Exit::NeverLived),
+                    State::Live => core.is_over(entry, || now),
                 };
-                if !over {
+                let Some(exit) = exit else {
                     core.announce(hash, entry, entry.track().unwrap_or_default());
-                } else if core.unlink(hash, &slot, entry) {
+                    continue;
+                };
+                if core.unlink(hash, &slot, entry, exit) {
                     progress.freed_entries += 1;
                 }
             }
@@ -319,8 +354,13 @@ impl<V: Value, S> Core<V, S> {
     /// One bounded round of whatever there is to do, without a guard of the caller's: at most `budget`
     /// handles and buckets, and of these at most `net` buckets that nothing points to.
     pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
-        let step = self.maintenance.round(self, budget, net);
+        let mut step = self.maintenance.round(self, budget, net);
         self.flush_idle();
+        // Last: the listener is given what this round took out, and may take its time.
+        let delivered = self.deliver(budget);
+        step.progress.reported = delivered.events;
+        step.progress.pending |= delivered.pending;
+        step.is_behind |= delivered.pending;
         step
     }
 }

@@ -7,6 +7,7 @@ use crate::cache::core::{Core, Sight, Target};
 use crate::directory::Node;
 use crate::error::Result;
 use crate::item::{Item, Version};
+use crate::namespace::Namespace;
 use crate::reclaim::{Guard, pin};
 use crate::table::Seen;
 use crate::value::{Blob, Value};
@@ -23,10 +24,30 @@ pub struct EntryRef<'g, V: Value = Blob> {
 impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn get(&self, target: &Target<'_>) -> Result<Option<Item<V>>> {
+        if self.settings.counts.is_some() {
+            return self.get_counted(target);
+        }
+        self.get_and(target, |_| ())
+    }
+
+    /// Out of line: a read that nobody counts shall not carry it along.
+    #[inline(never)]
+    fn get_counted(&self, target: &Target<'_>) -> Result<Option<Item<V>>> {
+        self.get_and(target, |found| self.count_read(target, found))
+    }
+
+    #[inline]
+    fn get_and(
+        &self,
+        target: &Target<'_>,
+        count: impl FnOnce(Option<&Seen<'_, V, Node>>),
+    ) -> Result<Option<Item<V>>> {
         // Before the guard is taken: its fence lets no later load begin early.
         self.prefetch(target);
         let guard = pin();
-        let Some(entry) = self.seen(target, &guard)? else { return Ok(None) };
+        let entry = self.seen(target, &guard)?;
+        count(entry.as_ref());
+        let Some(entry) = entry else { return Ok(None) };
         Ok(Some(self.item(entry)))
     }
 
@@ -37,6 +58,9 @@ impl<V: Value, S> Core<V, S> {
         guard: &'g Guard,
     ) -> Result<Option<EntryRef<'g, V>>> {
         let entry = self.seen(target, guard)?;
+        if self.settings.counts.is_some() {
+            self.count_read(target, entry.as_ref());
+        }
         Ok(entry.map(|entry| EntryRef { entry, wall_origin: self.clock.wall_origin() }))
     }
 
@@ -54,6 +78,27 @@ impl<V: Value, S> Core<V, S> {
             self.slide(target, &slot, entry, guard);
         }
         Ok(Some(entry))
+    }
+
+    /// Counts a read in the figures, by what it found.
+    #[inline(never)]
+    pub(super) fn count_read<T>(&self, target: &Target<'_>, found: Option<&T>) {
+        match found {
+            Some(_) => self.count_found(),
+            None => self.count_missed(target.namespace()),
+        }
+    }
+
+    pub(super) fn count_found(&self) {
+        if let Some(counts) = &self.settings.counts {
+            counts.hit();
+        }
+    }
+
+    pub(super) fn count_missed(&self, namespace: Namespace<'_>) {
+        if let Some(counts) = &self.settings.counts {
+            counts.miss(namespace);
+        }
     }
 
     /// Lets a hit count in eviction.

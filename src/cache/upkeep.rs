@@ -80,10 +80,12 @@ const MOST_UNBOOKED_BYTES: u64 = 4096;
 const LARGE_SHARE_BYTES: u64 = 64 << 10;
 /// Stale handles of a shard that are not worth a walk.
 const FEW_STALE: u64 = 256;
+/// The tick that an empty wheel is due at.
+pub(crate) const NOTHING_DUE: u64 = u64::MAX;
 
 /// Handles on their way from setters to their shard's upkeep.
 pub(crate) struct Events {
-    ring: Ring,
+    ring: Ring<u64>,
     /// One found the ring full.
     lost: AtomicBool,
 }
@@ -161,6 +163,15 @@ impl Upkeep {
             searched: 0,
             compaction: None,
             last_walk: 0,
+        }
+    }
+
+    /// The tick up to which all that has expired is out of the way.
+    fn due(&self) -> u64 {
+        match self.wheel.next_due() {
+            // In the middle of what is due, or before a new round of its outermost level.
+            Some(0) => self.wheel.reached(),
+            due => due.unwrap_or(NOTHING_DUE),
         }
     }
 
@@ -256,7 +267,7 @@ impl<V: Value, S> Core<V, S> {
     fn push_event(&self, hash: u64, guard: &Guard) {
         let shard = self.shard(hash);
         let events = &self.shards[shard].events;
-        if !events.ring.push(hash) {
+        if events.ring.push(hash).is_err() {
             // Relaxed: a hint; the repair that it leads to looks at every entry.
             events.lost.store(true, Ordering::Relaxed);
         }
@@ -365,8 +376,9 @@ impl<V: Value, S> Core<V, S> {
             let empty = Upkeep::new(None, 0);
             let old = std::mem::replace(&mut *upkeep, empty);
             self.budget.account(shard).release(old.booked);
-            // Relaxed: a figure.
+            // Relaxed: figures.
             share.armed.store(0, Ordering::Relaxed);
+            share.due.store(NOTHING_DUE, Ordering::Relaxed);
             while share.events.ring.pop().is_some() {}
         }
     }

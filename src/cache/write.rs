@@ -32,6 +32,7 @@ impl<V: Value, S> Core<V, S> {
         self.relieve()?;
         let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
         if self.is_large(bytes) && self.prepare_large(target, bytes, condition)? == Large::Refused {
+            self.report_refused(target, times.version, bytes);
             return Ok(Some(times.version));
         }
         let guard = pin();

@@ -14,12 +14,13 @@
 //! the death and sweeps.
 
 use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
+use crate::cache::exit::Exit;
 use crate::cache::hold::Hold;
 use crate::cache::maintenance::Job;
 use crate::clock::NEVER;
 use crate::directory::{Node, NodeRef};
 use crate::error::Result;
-use crate::item::Version;
+use crate::item::{Usage, Version};
 use crate::options::Condition;
 use crate::reclaim::Guard;
 use crate::table::{Draft, Flight, Header, Heritage, Outcome, Owner, Seen, Slot, State, Track};
@@ -175,7 +176,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
-                self.replaced(entry, old, went);
+                self.replaced(entry, old, went, Exit::Replaced);
                 if !heritage.indexed {
                     self.linked(entry);
                 }
@@ -189,8 +190,15 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// Books that `entry` took the place and the count of `old`, of the same node and of `went`
     /// bytes.
-    fn replaced(&mut self, entry: Seen<'_, V, Node>, old: Seen<'_, V, Node>, went: u64) {
+    fn replaced(
+        &mut self,
+        entry: Seen<'_, V, Node>,
+        old: Seen<'_, V, Node>,
+        went: u64,
+        exit: Exit,
+    ) {
         let came = self.bytes;
+        self.core.report_replaced(old, entry, exit);
         entry.owner().book(Some(came), Some(went));
         self.core.retire(old, went);
         if came >= went {
@@ -229,7 +237,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                         continue;
                     }
                     State::Killed => {
-                        core.unlink(target.hash, &slot, found);
+                        core.unlink(target.hash, &slot, found, Exit::NeverLived);
                         continue;
                     }
                     State::Live => {}
@@ -240,7 +248,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                     if found.is_expired(|| core.now()) {
                         // Never replaced in place: what replaces it would have to be right both
                         // for those who saw it expire and for those who did not.
-                        core.unlink(target.hash, &slot, found);
+                        core.unlink(target.hash, &slot, found, Exit::Expired);
                         continue;
                     }
                     if self.intent != Intent::Set {
@@ -269,7 +277,8 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                     core.release(target.hash, node, guard);
                     continue 'resolve;
                 }
-                match self.over_found(draft, node, &slot, found, guard) {
+                let exit = if dead { Exit::Died } else { Exit::Replaced };
+                match self.over_found(draft, node, (&slot, found), exit, guard) {
                     Ok(_) => return Ok(Inserted::Stored),
                     Err(back) => draft = back,
                 }
@@ -307,7 +316,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         match core.table.help(target.hash, &claim.slot, claim.entry) {
             State::Killed => {
                 let again = Draft::copy_of(claim.entry, &self.times);
-                core.unlink(target.hash, &claim.slot, claim.entry);
+                core.unlink(target.hash, &claim.slot, claim.entry, Exit::NeverLived);
                 Err(again)
             }
             // A helper may have made it live, and others may have replaced or removed it since:
@@ -331,8 +340,8 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         &mut self,
         mut draft: Draft<V, Node>,
         node: &'g Node,
-        slot: &Slot<'g, V, Node>,
-        found: Seen<'g, V, Node>,
+        (slot, found): (&Slot<'g, V, Node>, Seen<'g, V, Node>),
+        exit: Exit,
         guard: &'g Guard,
     ) -> Result<Seen<'g, V, Node>, Draft<V, Node>>
     where
@@ -345,7 +354,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
-            self.replaced(entry, found, found.bytes());
+            self.replaced(entry, found, found.bytes(), exit);
             // The entry has the count of `found`; ours goes.
             core.release(hash, node, guard);
         } else {
@@ -353,7 +362,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             node.book(Some(self.bytes), None);
             core.count_entries(hash, 1);
             self.hold.spend_on_entry(self.bytes);
-            core.took_out(hash, found);
+            core.took_out(hash, found, exit);
         }
         if !heritage.indexed {
             self.linked(entry);
@@ -384,7 +393,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             if node.is_global() && core.directory.is_closed() {
                 // The last incarnation never retires, and its deleter may have been and gone:
                 // another round takes away the chunk that we may have made.
-                core.maintenance.push(Job::reclaim(NodeRef::of(node), 0));
+                core.maintenance.push(Job::reclaim(NodeRef::of(node), Usage::default()));
                 core.finish_if_closed();
             }
         } else if let Some(handles) = filled {

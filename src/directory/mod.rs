@@ -21,7 +21,7 @@ use ahash::RandomState;
 pub(crate) use self::handles::{CHUNK_BYTES, Detached};
 use self::names::UserNames;
 use self::node::Released;
-pub(crate) use self::node::{Node, NodeRef};
+pub(crate) use self::node::{Death, Node, NodeRef};
 pub(crate) use self::shortcuts::Shortcuts;
 use crate::budget::Account;
 use crate::error::{Error, ErrorKind, Result};
@@ -288,12 +288,13 @@ impl Directory {
     pub(crate) fn kill(
         &self,
         namespace: Namespace<'_>,
+        death: Death,
         account: Account<'_>,
         guard: &Guard,
     ) -> Option<(NodeRef, Usage)> {
         let mut killed = None;
         let mut kill = |node: &Node| {
-            if let Some(held) = node.kill() {
+            if let Some(held) = node.kill(death) {
                 killed = Some((NodeRef::of(node), held));
             }
             true

@@ -35,7 +35,8 @@ use crate::item::Usage;
 use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::removal::{Names, RemovalCause};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
 use crate::table::Owner;
@@ -60,7 +61,8 @@ const NO_BYTES: u64 = 1 << 62;
 pub(crate) struct Node {
     // What reads touch.
     kin: Kin,
-    dead: AtomicBool,
+    /// [`ALIVE`], or a [`Death`].
+    dead: AtomicU8,
     kind: Kind,
     name: Name,
 
@@ -92,6 +94,21 @@ pub(crate) struct Sessions {
     entries: figures::AtomicU64,
 }
 
+/// How a namespace came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Death {
+    /// It was deleted, by its name.
+    Deleted = 1,
+    /// Everything was deleted.
+    Cleared = 2,
+    /// The cache was closed.
+    Closed = 3,
+}
+
+/// In `dead`: no [`Death`].
+const ALIVE: u8 = 0;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Global,
@@ -115,12 +132,12 @@ impl Owner for Node {
     #[inline]
     fn is_dead(&self) -> bool {
         // Acquire: pairs with the AcqRel of `kill`: who sees a death sees what came before it.
-        self.dead.load(Ordering::Acquire)
+        self.dead.load(Ordering::Acquire) != ALIVE
             || (cfg!(not(bug = "no_user_flag"))
                 && self
                     .user()
                     // Acquire: as above.
-                    .is_some_and(|user| user.dead.load(Ordering::Acquire)))
+                    .is_some_and(|user| user.dead.load(Ordering::Acquire) != ALIVE))
     }
 
     fn same_namespace(&self, other: &Self) -> bool {
@@ -199,6 +216,18 @@ impl Node {
         }
     }
 
+    /// The full name of a key that it owns.
+    pub(crate) fn names<'a>(&'a self, key: &'a [u8]) -> Names<'a> {
+        let own = Some(self.name.bytes());
+        match (self.kind, self.user()) {
+            (Kind::Session, Some(user)) => {
+                Names { user: Some(user.name.bytes()), session: own, key }
+            }
+            (Kind::Global, _) => Names { user: None, session: None, key },
+            _ => Names { user: own, session: None, key },
+        }
+    }
+
     /// The highest short hash of a shortcut.
     pub(super) const MOST_SHORTCUT: u32 = NO_SHORTCUT >> 1;
 
@@ -248,16 +277,37 @@ impl Node {
     /// Whether this node itself was deleted, whatever its user.
     pub(crate) fn is_killed(&self) -> bool {
         // Acquire: as in `is_dead`.
-        self.dead.load(Ordering::Acquire)
+        self.dead.load(Ordering::Acquire) != ALIVE
+    }
+
+    /// Why the entries of this dead node are gone; `None` where the cache was closed.
+    ///
+    /// A session that was deleted itself was so before its user: who finds the user deleted does
+    /// not delete its sessions.
+    pub(crate) fn cause_of_death(&self) -> Option<RemovalCause> {
+        // Acquire: as in `is_dead`.
+        let own = (self.dead.load(Ordering::Acquire), self.kind);
+        let of_user = || {
+            let user = self.user()?;
+            // Acquire: as above.
+            Some((user.dead.load(Ordering::Acquire), user.kind))
+        };
+        let (dead, kind) = if own.0 == ALIVE { of_user()? } else { own };
+        match kind {
+            _ if dead == ALIVE || dead == Death::Closed as u8 => None,
+            _ if dead == Death::Cleared as u8 => Some(RemovalCause::Cleared),
+            Kind::Global => Some(RemovalCause::Cleared),
+            Kind::User => Some(RemovalCause::UserDeleted),
+            Kind::Session => Some(RemovalCause::SessionDeleted),
+        }
     }
 
     /// Deletes the namespace: **the linearization point of a deletion.** Answers what it held,
     /// or `None` where somebody else has deleted it.
-    pub(crate) fn kill(&self) -> Option<Usage> {
-        // AcqRel: pairs with `is_dead`; a read-modify-write, so that one deleter wins.
-        if self.dead.swap(true, Ordering::AcqRel) {
-            return None;
-        }
+    pub(crate) fn kill(&self, death: Death) -> Option<Usage> {
+        // AcqRel: pairs with `is_dead`; a read-modify-write, so that one deleter wins, whose death
+        // it is. Relaxed failure: there is nothing to be done.
+        self.dead.compare_exchange(ALIVE, death as u8, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         let Some((user, sessions)) = self.user_totals() else { return Some(self.usage()) };
         // From these two moments on the session no longer counts in its user's totals. Each
         // change of it is either before its moment, and was or will be added to the totals, or

@@ -373,6 +373,15 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         }
     }
 
+    /// Whether it ever was live. One that is pending never will be: call it for what was taken out
+    /// because its owner died.
+    pub(crate) fn has_lived(&self) -> bool {
+        if cfg!(bug = "pending_never_lived") {
+            return self.state() == State::Live;
+        }
+        self.settle(State::Killed) == State::Live
+    }
+
     /// Whether its owner has a handle to it.
     pub(crate) fn is_indexed(&self) -> bool {
         // Acquire: pairs with `set_indexed`: who inherits the mark inherits the handle.

@@ -208,7 +208,8 @@ fn gauges_are_what_the_stats_say() {
         ("users", stats.users),
         ("sessions", stats.sessions),
         ("bytes", stats.live_bytes),
-        ("pending_reclaim_bytes", stats.retired_bytes),
+        ("retired_bytes", stats.retired_bytes),
+        ("pending_reclaim_bytes", stats.pending_reclaim_bytes),
         ("reclaim_pending", u64::from(stats.reclaim_pending)),
         ("table_bytes", stats.table_bytes),
     ];

@@ -120,6 +120,44 @@ fn wheel_step_idle(subject: Subject) -> Subject {
     subject
 }
 
+// What counters and a listener add.
+
+#[library_benchmark]
+#[bench::count(Subject::counted())]
+fn get_hit_counted(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.get(&call.key)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::reported())]
+fn get_hit_reported(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.get(&call.key)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::counted())]
+fn set_overwrite_counted(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.key, &VALUE)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::reported())]
+fn set_overwrite_reported(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.key, &VALUE)).is_ok());
+    }
+    subject
+}
+
 fn due(subject: Subject) -> Subject {
     subject.clock.advance(2 * TTL);
     subject
@@ -131,6 +169,11 @@ library_benchmark_group!(
         set_overwrite, delete, delete_user, wheel_step_due, wheel_step_idle
 );
 
+library_benchmark_group!(
+    name = watched;
+    benchmarks = get_hit_counted, get_hit_reported, set_overwrite_counted, set_overwrite_reported
+);
+
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args([
         // The same caches on every machine: what many servers of the day have a core.
@@ -138,5 +181,5 @@ main!(
         "--D1=32768,8,64",
         "--LL=33554432,16,64",
     ]));
-    library_benchmark_groups = operations
+    library_benchmark_groups = operations, watched
 );

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ahash::RandomState;
-use scopecache::{Cache, Maintenance, MockClock, Namespace, Scope};
+use scopecache::{Blob, Cache, CacheBuilder, Maintenance, MockClock, Namespace, Scope};
 
 /// Operations of one count; each has a user, a session and a key of its own.
 pub const OPS: usize = 1_000;
@@ -45,8 +45,26 @@ impl Subject {
     /// # Panics
     /// If the cache refuses what it is given.
     pub fn filled() -> Self {
+        Self::filled_with(|builder| builder)
+    }
+
+    /// The same with counters.
+    pub fn counted() -> Self {
+        Self::filled_with(CacheBuilder::record_stats)
+    }
+
+    /// The same with a listener, which is called when the cache is maintained.
+    pub fn reported() -> Self {
+        Self::filled_with(|builder| {
+            builder.on_removal(|removal| {
+                std::hint::black_box(removal);
+            })
+        })
+    }
+
+    fn filled_with(settings: impl FnOnce(CacheBuilder<Blob>) -> CacheBuilder<Blob>) -> Self {
         let clock = MockClock::new();
-        let cache = Cache::builder()
+        let cache = settings(Cache::builder())
             .max_bytes(64 << 20)
             .expected_entries(2 * OPS * KEYS)
             .default_ttl(TTL)

@@ -79,7 +79,8 @@ impl Meters {
             ("scopecache_users", stats.users),
             ("scopecache_sessions", stats.sessions),
             ("scopecache_bytes", stats.live_bytes),
-            ("scopecache_pending_reclaim_bytes", stats.retired_bytes),
+            ("scopecache_retired_bytes", stats.retired_bytes),
+            ("scopecache_pending_reclaim_bytes", stats.pending_reclaim_bytes),
             ("scopecache_reclaim_pending", u64::from(stats.reclaim_pending)),
             ("scopecache_table_bytes", stats.table_bytes),
         ];
@@ -115,9 +116,14 @@ fn describe() {
     describe_gauge!("scopecache_sessions", Unit::Count, "Sessions that hold anything.");
     describe_gauge!("scopecache_bytes", Unit::Bytes, "Bytes that count against the bound.");
     describe_gauge!(
-        "scopecache_pending_reclaim_bytes",
+        "scopecache_retired_bytes",
         Unit::Bytes,
         "Bytes out of use that are not yet freed."
+    );
+    describe_gauge!(
+        "scopecache_pending_reclaim_bytes",
+        Unit::Bytes,
+        "Bytes of deleted namespaces, which still count against the bound."
     );
     describe_gauge!(
         "scopecache_reclaim_pending",

@@ -34,6 +34,8 @@ fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> C
         max_entries: None,
         tick: nanos(SECOND),
         events,
+        counts: None,
+        listener: None,
     };
     let clock = Clock::mock(clock.clone());
     let (table, budget) = (Table::new(lines), Budget::new(max_bytes, 1));

@@ -4,6 +4,7 @@ mod booking;
 
 use super::{Compaction, FED_AT_ONCE, Need, Tended, Upkeep};
 use crate::cache::core::{Core, Shard};
+use crate::cache::exit::Exit;
 use crate::cache::maintenance::Progress;
 use crate::clock::{NEVER, Nanos};
 use crate::directory::Node;
@@ -93,13 +94,14 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             progress: Progress {
                 examined: budget - left,
                 freed_entries: self.freed_entries,
+                reported: 0,
                 // What waits for memory cannot be done at once.
                 pending: !advanced
                     || upkeep.compaction.is_some()
                     || !self.starved && (upkeep.repair > 0 || self.share().events.is_pending()),
             },
             is_behind,
-            due: upkeep.wheel.next_due().map(|tick| tick.saturating_mul(self.core.settings.tick)),
+            due: self.share().due_at(self.core.settings.tick),
         }
     }
 
@@ -213,16 +215,14 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     ) -> Option<u64> {
         // The entry was just taken out or replaced. What took its place may rely on this handle.
         let changed = (!cfg!(bug = "drop_fired_handle")).then_some(fired + 1);
-        let over = match entry.state() {
-            State::Pending => false,
-            State::Killed => true,
-            State::Live => {
-                let expired = entry.is_expired(|| now) || cfg!(bug = "fire_unexpired");
-                expired || entry.owner().is_dead()
-            }
+        let exit = match entry.state() {
+            State::Pending => None,
+            State::Killed => Some(Exit::NeverLived),
+            State::Live if cfg!(bug = "fire_unexpired") => Some(Exit::Expired),
+            State::Live => self.core.is_over(entry, || now),
         };
-        if over {
-            return if self.take_out(hash, slot, entry) { None } else { changed };
+        if let Some(exit) = exit {
+            return if self.take_out(hash, slot, entry, exit) { None } else { changed };
         }
         let Some(old) = entry.track() else { return changed };
         // An earlier handle than the one that it remembers has been and gone; a later one is not
@@ -410,7 +410,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 if !self.is_evictable(&found) {
                     continue;
                 }
-                let over = entry.is_expired(|| now) || entry.owner().is_dead();
+                let over = self.core.is_over(entry, || now).is_some();
                 if !over && upkeep.policy.is_none() {
                     continue;
                 }
@@ -423,11 +423,17 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
     }
 
-    fn take_out(&mut self, hash: u64, slot: &Slot<'g, V, Node>, entry: Seen<'g, V, Node>) -> bool {
+    fn take_out(
+        &mut self,
+        hash: u64,
+        slot: &Slot<'g, V, Node>,
+        entry: Seen<'g, V, Node>,
+        exit: Exit,
+    ) -> bool {
         let bytes = entry.bytes();
-        let won = self.core.unlink(hash, slot, entry);
+        let won = self.core.unlink(hash, slot, entry, exit);
         if cfg!(bug = "evict_what_is_gone") && !won {
-            self.core.took_out(hash, entry);
+            self.core.took_out(hash, entry, exit);
         }
         if won {
             self.freed_entries += 1;
@@ -475,6 +481,9 @@ impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
             self.held_up = true;
             return false;
         }
-        self.take_out(hash, &slot, entry)
+        // The clock is read for those who want to know: to be out of the way is all the same.
+        let over =
+            if self.core.is_watched { self.core.is_over(entry, || self.core.now()) } else { None };
+        self.take_out(hash, &slot, entry, over.unwrap_or(Exit::Evicted))
     }
 }

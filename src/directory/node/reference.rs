@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::name::Name;
-use super::{Kin, Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
+use super::{ALIVE, Kin, Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
 
@@ -46,7 +46,7 @@ impl NodeRef {
     fn allocate(kind: Kind, kin: Kin, name: &[u8]) -> Self {
         let node = Box::new(Node {
             kin,
-            dead: AtomicBool::new(false),
+            dead: AtomicU8::new(ALIVE),
             kind,
             name: Name::new(name),
             shortcut: AtomicU32::new(NO_SHORTCUT),

@@ -28,7 +28,7 @@ fn a_node_closes_once_and_only_when_nothing_needs_it() {
 fn a_deleted_session_still_closes() {
     let session = NodeRef::session(NodeRef::user("u"), "s");
     session.count_first();
-    assert!(session.kill().is_some());
+    assert!(session.kill(Death::Deleted).is_some());
     assert!(!session.close());
     assert_eq!(session.count(), 1);
     assert_eq!(session.release(), Released::Empty);
@@ -40,9 +40,9 @@ fn a_session_dies_with_its_user_and_not_the_other_way_round() {
     let user = NodeRef::user("u");
     let (one, two) = (NodeRef::session(user.clone(), "1"), NodeRef::session(user.clone(), "2"));
     assert!(!one.is_dead() && !user.is_dead());
-    assert!(one.kill().is_some() && one.is_dead());
+    assert!(one.kill(Death::Deleted).is_some() && one.is_dead());
     assert!(!two.is_dead() && !user.is_dead());
-    assert!(user.kill().is_some() && user.kill().is_none());
+    assert!(user.kill(Death::Deleted).is_some() && user.kill(Death::Deleted).is_none());
     assert!(two.is_dead() && !two.is_killed());
 }
 
@@ -62,14 +62,14 @@ fn a_user_holds_what_its_open_sessions_hold() {
     user.book(None, Some(50));
     assert_eq!((session.usage(), user.usage()), (held(1, 90), held(1, 90)));
 
-    assert_eq!(session.kill(), Some(held(1, 90)));
+    assert_eq!(session.kill(Death::Deleted), Some(held(1, 90)));
     assert_eq!(user.usage(), held(0, 0), "it left with all that it held");
     assert_eq!(session.usage(), held(1, 90));
     // What becomes of it afterwards is no matter of the user's.
     session.book(None, Some(90));
     assert_eq!(session.release(), Released::Empty);
     assert_eq!((session.usage(), user.usage()), (held(0, 0), held(0, 0)));
-    assert_eq!(session.kill(), None);
+    assert_eq!(session.kill(Death::Deleted), None);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_sum_in_the_middle_of_a_change_is_not_shown_below_zero() {
     let session = NodeRef::session(user.clone(), "s");
     session.count_first();
     session.book(None, Some(5));
-    assert_eq!(session.kill(), Some(held(1, 0)));
+    assert_eq!(session.kill(Death::Deleted), Some(held(1, 0)));
     session.book(Some(5), None);
     assert_eq!((session.usage().bytes, user.usage().bytes), (0, 30));
 }

@@ -47,6 +47,7 @@ impl<V: Value, S> Turn<'_, V, S> {
         let armed = (upkeep.wheel.len() + upkeep.repair) as u64;
         // Relaxed: figures.
         self.share().armed.store(armed, Ordering::Relaxed);
+        self.share().due.store(upkeep.due(), Ordering::Relaxed);
         let queued = upkeep.policy.as_ref().map_or(0, Policy::weight);
         self.share().queued.store(queued, Ordering::Relaxed);
     }
