@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::cache::core::Core;
+use crate::cache::quota::Trimmed;
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
 use crate::reclaim::{Guard, pin};
@@ -41,6 +42,8 @@ pub(crate) struct Job {
 enum Work {
     Reclaim(NodeRef),
     Compact(NodeRef),
+    /// Brings a user under its quota.
+    Trim(NodeRef),
 }
 
 #[derive(Default)]
@@ -100,6 +103,10 @@ impl Job {
 
     pub(crate) fn compact(node: &Node) -> Self {
         Self { work: Work::Compact(NodeRef::of(node)), weight: 1 }
+    }
+
+    pub(crate) fn trim(user: &Node) -> Self {
+        Self { work: Work::Trim(NodeRef::of(user)), weight: 1 }
     }
 }
 
@@ -218,6 +225,19 @@ impl Maintenance {
                 }
                 Work::Compact(node) => {
                     progress.examined += core.compact(&node, guard);
+                    job.weight
+                }
+                Work::Trim(user) => {
+                    let trimmed = core.trim(&user, progress, guard);
+                    if trimmed != Trimmed::Done {
+                        self.push(Job::trim(&user));
+                    }
+                    if trimmed == Trimmed::HeldUp {
+                        // Nothing that this step could do helps.
+                        // Relaxed: a figure.
+                        self.backlog.fetch_sub(job.weight, Ordering::Relaxed);
+                        return false;
+                    }
                     job.weight
                 }
             }

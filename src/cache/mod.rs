@@ -12,6 +12,7 @@ mod list;
 mod load;
 mod maintenance;
 mod node_cell;
+mod quota;
 mod read;
 mod room;
 mod scope;

@@ -135,7 +135,12 @@ impl<V: Value, S> Core<V, S> {
         }
         let grows = {
             let guard = pin();
-            match (self.look(target, &guard), condition) {
+            let sight = self.look(target, &guard);
+            if matches!(sight, Sight::Absent) {
+                // Refused aloud, before it may be in silence.
+                self.make_way(target, &sight, bytes, &guard)?;
+            }
+            match (sight, condition) {
                 (Sight::Present(..), Condition::Absent) => return Ok(Large::Prepared),
                 (Sight::Present(_, old), Condition::Version(version))
                     if old.version() != version =>

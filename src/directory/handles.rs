@@ -207,6 +207,39 @@ impl Handles {
         handles
     }
 
+    /// Shows a part of the list to a walk from its oldest chunk to its newest, which has come past
+    /// `from` handles and wants about so many; answers from where to go on, `None` at the end.
+    ///
+    /// What a compaction moves meanwhile may be shown twice, or only the next time round.
+    pub(crate) fn part(
+        &self,
+        from: u64,
+        wanted: u64,
+        guard: &Guard,
+        handles: &mut Vec<u64>,
+    ) -> Option<u64> {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let word = self.head.load(Ordering::Acquire);
+        let (mut chunk, mut fill, mut next) = (tagged::pointer(word), tagged::tag(word), None);
+        while !chunk.is_null() {
+            guard.check(chunk);
+            // SAFETY: chunks of a list are retired through the guard's epochs.
+            let header = unsafe { &*chunk };
+            // Relaxed: a figure.
+            let below = header.below.load(Ordering::Relaxed);
+            let Some(passed) = below.checked_sub(from) else { break };
+            if passed < wanted {
+                handles.extend(header.handles(fill));
+            } else {
+                next = Some(below);
+            }
+            // Acquire: pairs with the AcqRel of whoever wrote it.
+            chunk = tagged::pointer(header.next.load(Ordering::Acquire));
+            fill = u16::MAX;
+        }
+        next
+    }
+
     /// Bytes that the chunks take from the budget.
     pub(crate) fn bytes(&self, guard: &Guard) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.

@@ -110,3 +110,25 @@ fn a_compaction_without_room_changes_nothing() {
     assert_eq!(list.compact(&guard, |_| panic!("asked"), |_| panic!("asked")), 0);
     while detached.take_chunk(&guard, |_| {}).is_some() {}
 }
+
+#[test]
+fn a_walk_in_parts_shows_every_handle_once_and_the_oldest_first() {
+    let guard = pin();
+    for count in [0, 1, 3, 4, 100, 10_000] {
+        let (list, _) = list(count, &guard);
+        for wanted in [1, 64, 1000, u64::MAX] {
+            let (mut shown, mut from) = (Vec::new(), Some(0));
+            while let Some(at) = from {
+                let mut part = Vec::new();
+                from = list.part(at, wanted, &guard, &mut part);
+                part.sort_unstable();
+                assert!(from.is_none_or(|next| next > at && part.len() as u64 >= wanted));
+                // A chunk more than was wanted, at most.
+                assert!(part.len() as u64 <= wanted.saturating_add(u64::from(MOST)));
+                shown.extend(part);
+            }
+            assert_eq!(shown, (1..=count).collect::<Vec<_>>(), "{wanted} at a time");
+        }
+        assert_eq!(list.part(count + 1, 64, &guard, &mut Vec::new()), None);
+    }
+}

@@ -24,10 +24,12 @@ impl NodeRef {
         Self::allocate(Kind::Global, None, &[], None)
     }
 
-    pub(crate) fn user(id: &str) -> Self {
+    /// A user that may hold so many bytes.
+    pub(crate) fn user(id: &str, quota: u64) -> Self {
         let sessions = Sessions {
             names: Mutex::new(SessionNames::new()),
             entries: figures::AtomicU64::new(0),
+            quota: figures::AtomicU64::new(quota),
         };
         Self::allocate(Kind::User, None, id.as_bytes(), Some(Box::new(sessions)))
     }
