@@ -51,8 +51,7 @@ fn assert_refused<T>(answer: scopecache::Result<T>) {
 /// The keys of a scope, in ascending order.
 fn keys(scope: &Scope) -> Vec<String> {
     let keys = scope.keys().expect("open").into_iter();
-    let mut keys: Vec<_> =
-        keys.map(|key| String::from_utf8(key.to_vec()).expect("text")).collect();
+    let mut keys: Vec<_> = keys.map(|key| String::from_utf8(key.to_vec()).expect("text")).collect();
     keys.sort_unstable();
     keys
 }

@@ -491,7 +491,11 @@ impl<V: Value, S> Core<V, S> {
 
 /// Whether it is the entry of the target's key; `known` is the node of its namespace, or null.
 #[inline]
-pub(super) fn is_of<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>, known: *const Node) -> bool {
+pub(super) fn is_of<V: Value>(
+    entry: Seen<'_, V, Node>,
+    target: &Target<'_>,
+    known: *const Node,
+) -> bool {
     (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace()))
         && (entry.key() == target.key || cfg!(bug = "compare_by_hash"))
 }

@@ -71,9 +71,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             for (_, entry) in self.table.bucket_entries(bucket, &guard) {
                 entries += 1;
                 let node = entry.owner();
-                let holding = holdings
-                    .entry(entry.owner_ptr())
-                    .or_insert_with(|| Holding::of(node, &guard));
+                let holding =
+                    holdings.entry(entry.owner_ptr()).or_insert_with(|| Holding::of(node, &guard));
                 holding.entries += 1;
                 holding.bytes += entry.bytes();
                 if entry.state() != State::Live {

@@ -292,12 +292,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// As [`Core::charge`], for a node that the caller has raised: gives that count back where it
     /// fails.
-    fn charge_raised<'g>(
-        &self,
-        node: &'g Node,
-        went: u64,
-        guard: &'g Guard,
-    ) -> Result<Charge<'g>> {
+    fn charge_raised<'g>(&self, node: &'g Node, went: u64, guard: &'g Guard) -> Result<Charge<'g>> {
         let charge = self.core.charge(self.target, node, self.bytes, went, guard);
         if charge.is_err() {
             self.core.release(self.target.hash, node, guard);

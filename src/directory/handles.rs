@@ -240,6 +240,16 @@ impl Handles {
         next
     }
 
+    /// About how many handles there are.
+    pub(crate) fn count(&self, _guard: &Guard) -> u64 {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let word = self.head.load(Ordering::Acquire);
+        // SAFETY: chunks of a list are retired through the guard's epochs.
+        let Some(first) = (unsafe { tagged::pointer(word).as_ref() }) else { return 0 };
+        // Relaxed: a figure.
+        first.below.load(Ordering::Relaxed) + u64::from(tagged::tag(word))
+    }
+
     /// Bytes that the chunks take from the budget.
     pub(crate) fn bytes(&self, guard: &Guard) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.

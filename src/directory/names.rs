@@ -95,7 +95,8 @@ impl SessionNames {
 
     /// Removes up to `limit` sessions and answers references to them.
     pub(crate) fn take(&mut self, limit: usize, hasher: &RandomState) -> Vec<NodeRef> {
-        let taken: Vec<_> = self.iter().take(limit).map(|named| NodeRef::of(named.node())).collect();
+        let taken: Vec<_> =
+            self.iter().take(limit).map(|named| NodeRef::of(named.node())).collect();
         taken.iter().for_each(|node| self.remove(node, hasher));
         taken
     }
@@ -116,8 +117,7 @@ impl SessionNames {
         }
         // SAFETY: there is such a place; where it is full it holds a name, as long as `self` is
         // borrowed.
-        let named =
-            unsafe { self.0.is_bucket_full(place).then(|| self.0.bucket(place).as_ref()) }?;
+        let named = unsafe { self.0.is_bucket_full(place).then(|| self.0.bucket(place).as_ref()) }?;
         Some(named.node())
     }
 

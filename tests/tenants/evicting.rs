@@ -131,7 +131,8 @@ fn a_value_of_nearly_the_quota_takes_the_place_of_everything() -> scopecache::Re
         .build()?;
     let user = cache.user("ada")?;
     for key in 0..20_000 {
-        cache.session("ada", &format!("s{}", key % 100))?.set(format!("key {key}"), &[1; 200])?;
+        let session = cache.session("ada", &format!("s{}", key % 100))?;
+        set_in_time(&session, &format!("key {key}"), &[1; 200]);
     }
     assert!(user.usage()?.bytes > quota * 9 / 10);
     set_in_time(&user, "large", &vec![1; quota as usize - 1000]);
@@ -197,7 +198,7 @@ fn a_lowered_quota_is_reached_by_a_write() -> scopecache::Result<()> {
         .build()?;
     let user = cache.user("ada")?;
     for key in 0..30_000 {
-        user.set(format!("key {key}"), &[1; 200])?;
+        set_in_time(&user, &format!("key {key}"), &[1; 200]);
     }
     cache.set_user_quota("ada", Some(10_000))?;
     set_in_time(&user, "key", &[1; 200]);
@@ -209,8 +210,7 @@ fn a_lowered_quota_is_reached_by_a_write() -> scopecache::Result<()> {
 #[test]
 fn what_has_expired_goes_first() -> scopecache::Result<()> {
     let clock = MockClock::new();
-    let cache =
-        builder().user_quota(20 * entry_bytes(6, 50)).clock(clock.clone()).build()?;
+    let cache = builder().user_quota(20 * entry_bytes(6, 50)).clock(clock.clone()).build()?;
     let user = cache.user("ada")?;
     for key in 0..10 {
         user.set_with(format!("old {key:02}"), &[1; 50], SetOptions::new().ttl(MINUTE))?;

@@ -52,11 +52,14 @@ fn step(cache: &Cache, clock: &MockClock, random: &mut Random) -> scopecache::Re
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
             answer => unless_full(answer),
         },
-        88..=91 => cache.set_user_quota(&user, match random.below(4) {
-            0 => None,
-            1 => Some(0),
-            _ => Some(random.below(20_000)),
-        }),
+        88..=91 => cache.set_user_quota(
+            &user,
+            match random.below(4) {
+                0 => None,
+                1 => Some(0),
+                _ => Some(random.below(20_000)),
+            },
+        ),
         92 => scope.delete_all().map(drop),
         93 => cache.delete_namespace(Namespace::User { user: &user }).map(drop),
         94..=95 => {

@@ -29,8 +29,10 @@ fn a_write_that_would_pass_the_quota_is_refused_and_changes_nothing() -> scopeca
     assert_refused(session.update("two", |_| vec![3; 200]));
     assert_refused(session.lease("ten"));
     assert_refused(session.get_or_load("ten", || std::io::Result::Ok("loaded")));
-    assert_eq!(session.set_many([("two", &[4; 100]), ("ten", &[0; 100])]).map_err(|e| e.kind()),
-        Err(scopecache::ErrorKind::QuotaExceeded));
+    assert_eq!(
+        session.set_many([("two", &[4; 100]), ("ten", &[0; 100])]).map_err(|e| e.kind()),
+        Err(scopecache::ErrorKind::QuotaExceeded)
+    );
     assert_eq!(user.usage()?, usage);
     assert_eq!(session.get("two")?.expect("kept").data(), [4; 100], "those before are stored");
     assert_eq!(cache.sessions("ada")?, ["s"], "nothing is left of a refused session");

@@ -17,9 +17,9 @@ use crossbeam_utils::CachePadded;
 
 use crate::directory::Node;
 use crate::reclaim::Guard;
+use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::figures::AtomicU64;
-use crate::sync::Mutex;
 
 /// Handles that a hand takes at a time: a part of what the user has, within these bounds.
 const LEAST: u64 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 16 };
@@ -160,8 +160,11 @@ impl Hand {
                 return Some(At::Session { place, address: own, past });
             }
             if self.taken.len() as u64 >= wanted {
-                return (place + 1 < names.places())
-                    .then_some(At::Session { place: place + 1, address: 0, past: 0 });
+                return (place + 1 < names.places()).then_some(At::Session {
+                    place: place + 1,
+                    address: 0,
+                    past: 0,
+                });
             }
         }
         (end < names.places()).then_some(At::Session { place: end, address: 0, past: 0 })

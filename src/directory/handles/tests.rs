@@ -14,7 +14,7 @@ fn list(count: u64, guard: &Guard) -> (Box<Handles>, u64) {
         // All but this one stand in chunks that are full.
         assert_eq!(full, (grown > 0).then_some(handle - 1));
         bytes += grown;
-        assert_eq!(list.bytes(guard), bytes);
+        assert_eq!((list.bytes(guard), list.count(guard)), (bytes, handle));
     }
     (list, bytes)
 }

@@ -143,7 +143,8 @@ fn a_node_has_one_shortcut_for_ever() {
 
 #[test]
 fn a_node_books_its_id_and_what_a_user_has_besides() {
-    let (user, session) = (NodeRef::user("u", NO_QUOTA), NodeRef::session(NodeRef::user("u", NO_QUOTA), "s"));
+    let (user, session) =
+        (NodeRef::user("u", NO_QUOTA), NodeRef::session(NodeRef::user("u", NO_QUOTA), "s"));
     assert_eq!(user.own_bytes(), Node::bytes_for(1, true));
     assert_eq!(session.own_bytes(), Node::bytes_for(1, false));
     assert!(session.own_bytes() as usize >= size_of::<Node>());
