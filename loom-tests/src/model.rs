@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::explore::explore;
 use crate::op::{Op, Owner};
-use crate::run::{Scene, finish};
+use crate::run::{Bounds, Scene, finish};
 use crate::spec::{Event, Fact, State, fits};
 
 /// Of which model, what was answered, and what is there at the end.
@@ -24,6 +24,8 @@ pub struct Model {
     shortcuts: usize,
     /// The bound on the number of entries, and how many may be evicted.
     evicting: Option<(u64, usize)>,
+    /// Entries that each user may hold.
+    quota: Option<u64>,
     before: Vec<Op>,
     threads: Vec<Vec<Op>>,
 }
@@ -40,6 +42,7 @@ impl Model {
             guarded: false,
             shortcuts: 0,
             evicting: None,
+            quota: None,
             before,
             threads,
         }
@@ -70,6 +73,12 @@ impl Model {
         self
     }
 
+    /// Bounds the entries of each user; sets that would pass that are refused, or evict.
+    pub fn quota(mut self, entries: u64) -> Self {
+        self.quota = Some(entries);
+        self
+    }
+
     /// What is done before the threads start.
     pub fn before(mut self, ops: impl IntoIterator<Item = Op>) -> Self {
         self.before.extend(ops);
@@ -96,8 +105,8 @@ impl Model {
     /// One execution. This thread only spawns and joins while the others run.
     fn execute(self: &Arc<Self>) {
         let max_entries = self.evicting.map(|(max, _)| max);
-        let scene =
-            Arc::new(Scene::new(self.one_hash, self.shortcuts, max_entries, &self.owners()));
+        let bounds = Bounds { max_entries, quota: self.quota };
+        let scene = Arc::new(Scene::new(self.one_hash, self.shortcuts, bounds, &self.owners()));
         let mut state = State::evicting(self.evicting.map_or(0, |(_, most)| most));
         for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
             assert!(state.allows(event.fact), "alone, {event:?}");

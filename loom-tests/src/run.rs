@@ -19,11 +19,19 @@ type Scopes = BTreeMap<Owner, Scope<Counted, Spread>>;
 /// With the value that each is to be fulfilled with.
 type Leases = BTreeMap<Name, (u32, Lease<Counted, Spread>)>;
 
+/// What a cache may hold, in entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) max_entries: Option<u64>,
+    /// Of each user.
+    pub(crate) quota: Option<u64>,
+}
+
 /// A cache of one bucket, and what the threads share besides.
 pub(crate) struct Scene {
     cache: Cache<Counted, Spread>,
     clock: MockClock,
-    max_entries: Option<u64>,
+    bounds: Bounds,
     owners: Vec<Owner>,
     /// Set before the threads start. Std's, which loom does not see.
     scopes: OnceLock<Scopes>,
@@ -35,12 +43,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// With eviction where the number of entries is bounded.
-    pub(crate) fn new(
-        one_hash: bool,
-        shortcuts: usize,
-        max_entries: Option<u64>,
-        owners: &[Owner],
-    ) -> Self {
+    pub(crate) fn new(one_hash: bool, shortcuts: usize, bounds: Bounds, owners: &[Owner]) -> Self {
         let clock = MockClock::new();
         let mut builder = Cache::builder()
             .expected_entries(1)
@@ -49,14 +52,25 @@ impl Scene {
             .maintenance(Maintenance::Manual)
             .on_full(OnFull::Reject)
             .clock(clock.clone());
-        if let Some(max) = max_entries {
+        if let Some(max) = bounds.max_entries {
             builder = builder.on_full(OnFull::Evict).max_entries(max);
         }
         let cache = builder.hasher(Spread { one_hash }).build().expect("valid settings");
+        if let Some(entries) = bounds.quota {
+            let probe = cache.user("probe").expect("a valid name");
+            probe.set("k", Counted::new(0)).expect("there is room");
+            let bytes = probe.usage().expect("open").bytes;
+            probe.delete("k").expect("open");
+            for owner in owners {
+                if let Owner::User(user) | Owner::Session(user, _) = owner {
+                    cache.set_user_quota(user, Some(entries * bytes)).expect("open");
+                }
+            }
+        }
         Self {
             cache,
             clock,
-            max_entries,
+            bounds,
             owners: owners.to_vec(),
             scopes: OnceLock::new(),
             versions: Mutex::default(),
@@ -202,6 +216,11 @@ impl Scene {
                 }
                 vec![]
             }
+            Op::SetQuota(owner, bytes) => {
+                let Owner::User(user) = owner else { panic!("a user has a quota") };
+                let _ = open(self.cache.set_user_quota(user, Some(bytes)))?;
+                vec![]
+            }
             Op::Close => {
                 self.cache.close();
                 // Each owner has its own moment.
@@ -233,10 +252,12 @@ impl Scene {
         let version = match version {
             // All places are held by setters on their way: nothing has happened.
             Err(error)
-                if self.max_entries.is_some() && error.kind() == ErrorKind::CapacityExceeded =>
+                if self.bounds.max_entries.is_some()
+                    && error.kind() == ErrorKind::CapacityExceeded =>
             {
                 return None;
             }
+            Err(error) if error.kind() == ErrorKind::QuotaExceeded => return None,
             version => open(version)?,
         };
         if let Some(version) = version {
@@ -369,7 +390,14 @@ pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
     let live = facts.iter().filter(|fact| matches!(fact, Fact::Found(_, Some(_)))).count();
     let stats = cache.stats();
     assert_eq!(stats.entries, live as u64, "{stats:?}");
-    assert!(scene.max_entries.is_none_or(|max| stats.entries <= max), "{stats:?}");
+    assert!(scene.bounds.max_entries.is_none_or(|max| stats.entries <= max), "{stats:?}");
+    for &owner in &scene.owners {
+        if let Owner::User(user) = owner {
+            let bytes = cache.usage(owner.namespace()).expect("open").bytes;
+            let quota = cache.user_quota(user).expect("open");
+            assert!(quota.is_none_or(|quota| bytes <= quota), "{bytes} bytes of {quota:?}");
+        }
+    }
     assert!(live > 0 || stats.users + stats.sessions == 0, "nothing lives: {stats:?}");
 
     let _ = cache.clear();

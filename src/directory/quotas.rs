@@ -86,7 +86,7 @@ impl Quotas {
     /// Lets a user's node have the quota that is set now.
     pub(crate) fn apply(&self, node: &Node) {
         // Relaxed: see `of`.
-        if self.have_rows.load(Ordering::Relaxed) && cfg!(not(bug = "quota_before_put")) {
+        if self.have_rows.load(Ordering::Relaxed) {
             let rows = self.rows(node.name()).lock();
             node.set_quota(rows.get(node.name()).copied().unwrap_or(self.usual));
         }
