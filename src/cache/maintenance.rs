@@ -334,9 +334,7 @@ impl<V: Value, S> Core<V, S> {
             examined += 1;
             self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
         };
-        let retired =
-            node.handles().compact(guard, leads_somewhere, |bytes| account.reserve(bytes));
-        account.release(retired);
+        account.release(node.handles().compact(guard, leads_somewhere));
         examined
     }
 

@@ -253,7 +253,10 @@ impl Handles {
     /// Bytes that the chunks take from the budget.
     pub(crate) fn bytes(&self, guard: &Guard) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
-        let mut chunk = tagged::pointer(self.head.load(Ordering::Acquire));
+        self.bytes_from(tagged::pointer(self.head.load(Ordering::Acquire)), guard)
+    }
+
+    fn bytes_from(&self, mut chunk: *mut Chunk, guard: &Guard) -> u64 {
         let mut bytes = 0;
         while !chunk.is_null() {
             guard.check(chunk);
@@ -268,16 +271,16 @@ impl Handles {
         bytes
     }
 
-    /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers the
-    /// bytes that it retired.
+    /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers how
+    /// many bytes less the chunks take from the budget.
     ///
-    /// `reserve` is asked for the bytes of the rebuilt chunks before they take the place of the
-    /// old ones. Gives up where it has none, or somebody else compacts or detaches meanwhile.
+    /// The rebuilt chunks take over what is booked for the old ones, so that a full cache can
+    /// compact too. Gives up where they are no smaller, or somebody else compacts or detaches
+    /// meanwhile.
     pub(crate) fn compact(
         &self,
         guard: &Guard,
         mut leads_somewhere: impl FnMut(u64) -> bool,
-        reserve: impl FnOnce(u64) -> bool,
     ) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
         let first = tagged::pointer(self.head.load(Ordering::Acquire));
@@ -295,6 +298,7 @@ impl Handles {
         }
         let mut handles = Vec::new();
         collect(tagged::pointer(old), u16::MAX, guard, &mut handles);
+        let booked = self.bytes_from(tagged::pointer(old), guard);
         handles.sort_unstable();
         handles.dedup();
         handles.retain(|&handle| leads_somewhere(handle));
@@ -311,10 +315,9 @@ impl Handles {
                 unsafe { &*rebuilt }.place(place).store(handle, Ordering::Relaxed);
             }
         }
-        let reserved = reserve(bytes);
         let new = tagged::pack(rebuilt, first.capacity());
         // AcqRel: publishes the rebuilt chunks; wins the old ones.
-        let swapped = reserved
+        let swapped = bytes < booked
             && first
                 .next
                 .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed)
@@ -330,12 +333,8 @@ impl Handles {
             fill: u16::MAX,
             inline: &raw const self.first,
         };
-        let mut retired = 0;
-        while let Some(chunk) = given_up.take_chunk(guard, |_| {}) {
-            retired += chunk;
-        }
-        // The rebuilt chunks that nobody got were never booked unless they were reserved.
-        if reserved { retired } else { 0 }
+        while given_up.take_chunk(guard, |_| {}).is_some() {}
+        if swapped { booked - bytes } else { 0 }
     }
 }
 
