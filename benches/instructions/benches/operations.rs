@@ -120,6 +120,34 @@ fn wheel_step_idle(subject: Subject) -> Subject {
     subject
 }
 
+// With quotas: a hit, an overwrite that needs no more room, and a new key.
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_get_hit(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.get(&call.key)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_set_overwrite(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.key, &VALUE)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_set_new(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.absent, &VALUE)).is_ok());
+    }
+    subject
+}
+
 fn due(subject: Subject) -> Subject {
     subject.clock.advance(2 * TTL);
     subject
@@ -128,7 +156,8 @@ fn due(subject: Subject) -> Subject {
 library_benchmark_group!(
     name = operations;
     benchmarks = get_hit, get_hit_borrowed, get_hit_raw, get_miss, get_many_10, set_new,
-        set_overwrite, delete, delete_user, wheel_step_due, wheel_step_idle
+        set_overwrite, delete, delete_user, wheel_step_due, wheel_step_idle, quota_get_hit,
+        quota_set_overwrite, quota_set_new
 );
 
 main!(

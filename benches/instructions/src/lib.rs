@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ahash::RandomState;
-use scopecache::{Cache, Maintenance, MockClock, Namespace, Scope};
+use scopecache::{Blob, Cache, CacheBuilder, Maintenance, MockClock, Namespace, Scope};
 
 /// Operations of one count; each has a user, a session and a key of its own.
 pub const OPS: usize = 1_000;
@@ -45,8 +45,20 @@ impl Subject {
     /// # Panics
     /// If the cache refuses what it is given.
     pub fn filled() -> Self {
+        Self::filled_with(Cache::builder())
+    }
+
+    /// The same with a quota for every user, which none reaches.
+    ///
+    /// # Panics
+    /// As [`filled`](Self::filled).
+    pub fn with_quotas() -> Self {
+        Self::filled_with(Cache::builder().user_quota(1 << 20))
+    }
+
+    fn filled_with(builder: CacheBuilder<Blob>) -> Self {
         let clock = MockClock::new();
-        let cache = Cache::builder()
+        let cache = builder
             .max_bytes(64 << 20)
             .expected_entries(2 * OPS * KEYS)
             .default_ttl(TTL)
