@@ -230,8 +230,8 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// that takes the place of a larger one is not. The global namespace has no quota.
     ///
     /// It may be more than `max_bytes`, which counts then. So that no user costs others anything, the
-    /// quotas of those who are there should leave a fifth of `max_bytes` for what the cache takes
-    /// beside entries.
+    /// quotas of those who are there should leave a quarter to a third of `max_bytes` for what the cache
+    /// takes beside entries.
     pub fn user_quota(mut self, bytes: u64) -> Self {
         self.user_quota = Some(bytes);
         self

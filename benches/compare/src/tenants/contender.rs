@@ -49,12 +49,18 @@ fn builder(bytes: u64, seed: u64) -> CacheBuilder<scopecache::Blob, RandomState>
 }
 
 impl Peer {
-    pub(super) fn start(self, bytes: u64, entries: u64, seed: u64) -> Result<Box<dyn Tenants>> {
+    pub(super) fn start(
+        self,
+        bytes: u64,
+        quota: u64,
+        entries: u64,
+        seed: u64,
+    ) -> Result<Box<dyn Tenants>> {
         let hasher = RandomState::with_seeds(seed, 1, 2, 3);
         Ok(match self {
             // What is left is for what no tenant is charged with.
             Self::WithQuotas => {
-                Box::new(Ours::new(&builder(bytes, seed).user_quota(bytes * 2 / 5).build()?)?)
+                Box::new(Ours::new(&builder(bytes, seed).user_quota(quota).build()?)?)
             }
             Self::Ours => Box::new(Ours::new(&builder(bytes, seed).build()?)?),
             Self::QuickCache => Box::new(Quick(quick_cache::sync::Cache::with(

@@ -23,6 +23,7 @@ pub(crate) const HELP: &str = "  \
 tenants: two tenants, one of whom scans: the other's hit ratio, with quotas and without; status 1
     where with quotas the scan costs it more than a point
     --bytes N             of the cache; 16M
+    --quota N             of each tenant, in percent of that; 33
     --keys N              that the quiet tenant asks for; 100_000
     --requests N          of the quiet tenant, after as many to warm up; 300_000
     --scan N              keys that the loud tenant stores for each of them; 2";
@@ -37,6 +38,8 @@ const INTERVAL: u64 = 64;
 struct Settings {
     common: Common,
     bytes: u64,
+    /// In percent of the bytes.
+    quota: u64,
     keys: usize,
     requests: u64,
     scan: u64,
@@ -102,10 +105,12 @@ fn judge(all: &[Setting], samples: &[Vec<f64>]) -> Result<()> {
 
 impl Settings {
     fn parse(mut flags: Flags) -> Result<Self, Usage> {
-        let (mut bytes, mut keys, mut requests, mut scan) = (16 << 20, 100_000, 300_000, 2);
+        let (mut bytes, mut quota) = (16 << 20, 33);
+        let (mut keys, mut requests, mut scan) = (100_000, 300_000, 2);
         while let Some(flag) = flags.next() {
             match &*flag.name {
                 "bytes" => bytes = flag.quantity()?,
+                "quota" => quota = flag.quantity()?,
                 "keys" => keys = flag.quantity()?,
                 "requests" => requests = flag.quantity()?,
                 "scan" => scan = flag.quantity()?,
@@ -115,7 +120,10 @@ impl Settings {
         if u32::try_from(keys).is_err() {
             return Err(Usage::new("--keys: at most 2^32 - 1"));
         }
-        Ok(Self { common: flags.common, bytes, keys: keys as usize, requests, scan })
+        if quota > 100 {
+            return Err(Usage::new("--quota: at most 100 percent"));
+        }
+        Ok(Self { common: flags.common, bytes, quota, keys: keys as usize, requests, scan })
     }
 
     /// A table for people, and a line of JSON for each row.
@@ -137,6 +145,7 @@ impl Settings {
             let params = json!({
                 "capacity_bytes": self.bytes,
                 "capacity_entries": entries,
+                "quota_percent": self.quota,
                 "entries": self.keys,
                 "threads": 1,
                 "dist": "zipf",
@@ -155,7 +164,8 @@ impl Settings {
 
 /// The quiet tenant's hit ratio in an empty cache.
 fn hit_ratio(settings: &Settings, setting: Setting, entries: u64, seed: u64) -> Result<f64> {
-    let mut tenants = setting.peer.start(settings.bytes, entries, seed)?;
+    let quota = settings.bytes * settings.quota / 100;
+    let mut tenants = setting.peer.start(settings.bytes, quota, entries, seed)?;
     let mut requests = Dist::Zipf.requests(settings.keys, [seed]).remove(0);
     let scan = if setting.scan == Scan::On { settings.scan } else { 0 };
     let mut scanned = 0;
