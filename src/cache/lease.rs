@@ -103,8 +103,8 @@ impl<V: Value, S> Core<V, S> {
         self.relieve()?;
         let guard = pin();
         let sight = self.look(target, &guard);
-        match &sight {
-            &Sight::Present(ref slot, entry) => {
+        match sight {
+            Sight::Present(ref slot, entry) => {
                 if asks == Asks::Value {
                     self.count_hit(entry);
                     self.slide(target, slot, entry, &guard);
@@ -113,7 +113,7 @@ impl<V: Value, S> Core<V, S> {
             }
             // To join it, its node must be alive after it was seen; a flag only ever dies, so
             // who finds it alive here may join: the death, if it comes, cancels the load.
-            &Sight::Loading(_, entry) if !entry.owner().is_dead() => {
+            Sight::Loading(_, entry) if !entry.owner().is_dead() => {
                 return Ok(join(entry));
             }
             _ => {}
