@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::explore::explore;
 use crate::op::{Op, Owner};
-use crate::run::{Scene, finish};
+use crate::run::{Scene, Setup, finish};
 use crate::spec::{Event, Fact, State, fits};
 
 /// Of which model, what was answered, and what is there at the end.
@@ -19,12 +19,10 @@ pub struct Model {
     name: &'static str,
     bound: usize,
     least: u64,
-    one_hash: bool,
+    setup: Setup,
     guarded: bool,
-    shortcuts: usize,
     /// The bound on the number of entries, and how many may be evicted.
     evicting: Option<(u64, usize)>,
-    reporting: bool,
     before: Vec<Op>,
     threads: Vec<Vec<Op>>,
 }
@@ -37,11 +35,9 @@ impl Model {
             name,
             bound,
             least,
-            one_hash: false,
+            setup: Setup::default(),
             guarded: false,
-            shortcuts: 0,
             evicting: None,
-            reporting: false,
             before,
             threads,
         }
@@ -49,7 +45,7 @@ impl Model {
 
     /// Gives all keys of all owners the same hash.
     pub fn one_hash(mut self) -> Self {
-        self.one_hash = true;
+        self.setup.one_hash = true;
         self
     }
 
@@ -61,7 +57,7 @@ impl Model {
 
     /// Lets calls without a scope find nodes by shortcuts, which all fall on one place.
     pub fn shortcuts(mut self) -> Self {
-        self.shortcuts = 1;
+        self.setup.shortcuts = 1;
         self
     }
 
@@ -75,7 +71,13 @@ impl Model {
     /// Lets a listener hear of removals: each version that a store answered is to be reported once.
     /// Values are stored by `Set`, `Insert` and their kin alone.
     pub fn reporting(mut self) -> Self {
-        self.reporting = true;
+        self.setup.reporting = true;
+        self
+    }
+
+    /// Bounds the entries of each user; sets that would pass that are refused, or evict.
+    pub fn quota(mut self, entries: u64) -> Self {
+        self.setup.quota = Some(entries);
         self
     }
 
@@ -104,9 +106,8 @@ impl Model {
 
     /// One execution. This thread only spawns and joins while the others run.
     fn execute(self: &Arc<Self>) {
-        let max_entries = self.evicting.map(|(max, _)| max);
-        let scene = Scene::new(self.one_hash, self.shortcuts, max_entries, &self.owners());
-        let scene = Arc::new(if self.reporting { scene.reporting() } else { scene });
+        let setup = Setup { max_entries: self.evicting.map(|(max, _)| max), ..self.setup };
+        let scene = Arc::new(Scene::new(setup, &self.owners()));
         let mut state = State::evicting(self.evicting.map_or(0, |(_, most)| most));
         for event in self.before.iter().flat_map(|op| scene.run(0, op)) {
             assert!(state.allows(event.fact), "alone, {event:?}");

@@ -110,6 +110,8 @@ pub enum Op {
     Tend,
     /// Reclaims as long as anything is pending, a few steps at most.
     Reclaim,
+    /// Gives the owner, a user, a quota of so many bytes.
+    SetQuota(Owner, u64),
     /// Closes the cache; once only.
     Close,
 }
@@ -144,6 +146,7 @@ impl Op {
             | Self::Sweep
             | Self::Tend
             | Self::Reclaim
+            | Self::SetQuota(..)
             | Self::Close => None,
         }
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use scopecache::{
-    Cache, CacheBuilder, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock,
-    Namespace, OnFull, Removal, Scope, SetOptions, Version,
+    Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, OnFull,
+    Scope, SetOptions, Version,
 };
 
 use crate::op::{Op, Owner, Place};
@@ -19,13 +19,26 @@ type Scopes = BTreeMap<Owner, Scope<Counted, Spread>>;
 /// With the value that each is to be fulfilled with.
 type Leases = BTreeMap<Name, (u32, Lease<Counted, Spread>)>;
 
+/// How the cache of a model is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Setup {
+    /// All keys have one hash.
+    pub(crate) one_hash: bool,
+    /// Places for shortcuts.
+    pub(crate) shortcuts: usize,
+    /// The most entries; more are evicted.
+    pub(crate) max_entries: Option<u64>,
+    /// The most entries of each user.
+    pub(crate) quota: Option<u64>,
+    /// A listener hears of removals.
+    pub(crate) reporting: bool,
+}
+
 /// A cache of one bucket, and what the threads share besides.
 pub(crate) struct Scene {
     cache: Cache<Counted, Spread>,
     clock: MockClock,
-    one_hash: bool,
-    shortcuts: usize,
-    max_entries: Option<u64>,
+    setup: Setup,
     owners: Vec<Owner>,
     /// Set before the threads start. Std's, which loom does not see.
     scopes: OnceLock<Scopes>,
@@ -40,58 +53,51 @@ pub(crate) struct Scene {
 type Reports = Arc<Mutex<Vec<Version>>>;
 
 impl Scene {
-    /// With eviction where the number of entries is bounded.
-    pub(crate) fn new(
-        one_hash: bool,
-        shortcuts: usize,
-        max_entries: Option<u64>,
-        owners: &[Owner],
-    ) -> Self {
+    pub(crate) fn new(setup: Setup, owners: &[Owner]) -> Self {
         let clock = MockClock::new();
-        let cache = Self::builder(one_hash, shortcuts, max_entries, &clock).build();
-        Self {
-            cache: cache.expect("valid settings"),
+        let mut builder = Cache::builder()
+            .expected_entries(1)
+            .shards(1)
+            .shortcuts(setup.shortcuts)
+            .maintenance(Maintenance::Manual)
+            .on_full(OnFull::Reject)
+            .clock(clock.clone())
+            .hasher(Spread { one_hash: setup.one_hash });
+        if let Some(max) = setup.max_entries {
+            builder = builder.on_full(OnFull::Evict).max_entries(max);
+        }
+        let mut reports = None;
+        if setup.reporting {
+            let heard = Arc::clone(reports.insert(Reports::default()));
+            builder = builder.removal_queue(64).on_removal(move |event| {
+                heard.lock().expect("no panic").push(event.version());
+            });
+        }
+        let scene = Self {
+            cache: builder.build().expect("valid settings"),
             clock,
-            one_hash,
-            shortcuts,
-            max_entries,
+            setup,
             owners: owners.to_vec(),
             scopes: OnceLock::new(),
             versions: Mutex::default(),
             leases: Mutex::default(),
-            reports: None,
-        }
-    }
-
-    /// The same, with a listener.
-    pub(crate) fn reporting(self) -> Self {
-        let reports = Reports::default();
-        let heard = Arc::clone(&reports);
-        let listener = move |event: &Removal| {
-            heard.lock().expect("no panic").push(event.version());
+            reports,
         };
-        let builder = Self::builder(self.one_hash, self.shortcuts, self.max_entries, &self.clock);
-        let cache = builder.removal_queue(64).on_removal(listener).build();
-        Self { cache: cache.expect("valid settings"), reports: Some(reports), ..self }
+        scene.set_quotas();
+        scene
     }
 
-    fn builder(
-        one_hash: bool,
-        shortcuts: usize,
-        max_entries: Option<u64>,
-        clock: &MockClock,
-    ) -> CacheBuilder<Counted, Spread> {
-        let mut builder = Cache::builder()
-            .expected_entries(1)
-            .shards(1)
-            .shortcuts(shortcuts)
-            .maintenance(Maintenance::Manual)
-            .on_full(OnFull::Reject)
-            .clock(clock.clone());
-        if let Some(max) = max_entries {
-            builder = builder.on_full(OnFull::Evict).max_entries(max);
+    fn set_quotas(&self) {
+        let Some(entries) = self.setup.quota else { return };
+        let probe = self.cache.user("probe").expect("a valid name");
+        probe.set("k", Counted::new(0)).expect("there is room");
+        let bytes = probe.usage().expect("open").bytes;
+        probe.delete("k").expect("open");
+        for owner in &self.owners {
+            if let Owner::User(user) | Owner::Session(user, _) = owner {
+                self.cache.set_user_quota(user, Some(entries * bytes)).expect("open");
+            }
         }
-        builder.hasher(Spread { one_hash })
     }
 
     pub(crate) fn pin(&self) -> Guard {
@@ -232,6 +238,11 @@ impl Scene {
                 }
                 vec![]
             }
+            Op::SetQuota(owner, bytes) => {
+                let Owner::User(user) = owner else { panic!("a user has a quota") };
+                let _ = open(self.cache.set_user_quota(user, Some(bytes)))?;
+                vec![]
+            }
             Op::Close => {
                 self.cache.close();
                 // Each owner has its own moment.
@@ -263,10 +274,12 @@ impl Scene {
         let version = match version {
             // All places are held by setters on their way: nothing has happened.
             Err(error)
-                if self.max_entries.is_some() && error.kind() == ErrorKind::CapacityExceeded =>
+                if self.setup.max_entries.is_some()
+                    && error.kind() == ErrorKind::CapacityExceeded =>
             {
                 return None;
             }
+            Err(error) if error.kind() == ErrorKind::QuotaExceeded => return None,
             version => open(version)?,
         };
         if let Some(version) = version {
@@ -399,7 +412,14 @@ pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
     let live = facts.iter().filter(|fact| matches!(fact, Fact::Found(_, Some(_)))).count();
     let stats = cache.stats();
     assert_eq!(stats.entries, live as u64, "{stats:?}");
-    assert!(scene.max_entries.is_none_or(|max| stats.entries <= max), "{stats:?}");
+    assert!(scene.setup.max_entries.is_none_or(|max| stats.entries <= max), "{stats:?}");
+    for &owner in &scene.owners {
+        if let Owner::User(user) = owner {
+            let bytes = cache.usage(owner.namespace()).expect("open").bytes;
+            let quota = cache.user_quota(user).expect("open");
+            assert!(quota.is_none_or(|quota| bytes <= quota), "{bytes} bytes of {quota:?}");
+        }
+    }
     assert!(live > 0 || stats.users + stats.sessions == 0, "nothing lives: {stats:?}");
 
     let _ = cache.clear();

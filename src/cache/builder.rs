@@ -104,6 +104,7 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     on_full: OnFull,
     eviction: Eviction,
     judges_large: bool,
+    user_quota: Option<u64>,
     tick: Duration,
     events: usize,
     #[cfg(scopecache_loom)]
@@ -131,6 +132,7 @@ impl<V: Value> CacheBuilder<V> {
             on_full: OnFull::default(),
             eviction: Eviction::default(),
             judges_large: true,
+            user_quota: None,
             tick: DEFAULT_TICK,
             events: EVENTS,
             #[cfg(scopecache_loom)]
@@ -231,6 +233,23 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
+    /// The bytes that each user may hold, its sessions included; as much as there is room for by
+    /// default. [`Cache::set_user_quota`] sets another one for one user.
+    ///
+    /// What counts is what [`Scope::usage`](crate::Scope::usage) tells: entries with their headers and
+    /// keys. A user that would hold more gives up entries of its own, those first that were not asked
+    /// for lately; with [`OnFull::Reject`] its write fails with `QuotaExceeded`. In neither case does a
+    /// user ever hold more, and in both an entry that is larger than the quota is refused, while one
+    /// that takes the place of a larger one is not. The global namespace has no quota.
+    ///
+    /// It may be more than `max_bytes`, which counts then. So that no user costs others anything, the
+    /// quotas of those who are there should leave a quarter to a third of `max_bytes` for what the cache
+    /// takes beside entries.
+    pub fn user_quota(mut self, bytes: u64) -> Self {
+        self.user_quota = Some(bytes);
+        self
+    }
+
     /// How often expired entries are freed, in the background; every second by default, and
     /// every 10 ms at the most.
     ///
@@ -297,6 +316,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
             on_full: self.on_full,
             eviction: self.eviction,
             judges_large: self.judges_large,
+            user_quota: self.user_quota,
             tick: self.tick,
             events: self.events,
             #[cfg(scopecache_loom)]
@@ -382,6 +402,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
                 OnFull::Reject => None,
             },
             judges_large: self.judges_large,
+            user_quota: self.user_quota,
             max_entries: self.max_entries,
             tick: nanos(self.tick),
             events: self.events,

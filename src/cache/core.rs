@@ -14,9 +14,10 @@ use crate::cache::counts::Counts;
 use crate::cache::listener::Listener;
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
+use crate::cache::quota::Hands;
 use crate::cache::upkeep::{Events, NOTHING_DUE, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
-use crate::directory::{Directory, Node, Shortcuts};
+use crate::directory::{Directory, NO_QUOTA, Node, Shortcuts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryPolicy;
 use crate::item::Item;
@@ -54,6 +55,7 @@ pub(crate) struct Core<V: Value, S> {
     pub(crate) hasher: S,
     pub(crate) settings: Settings<V>,
     pub(crate) maintenance: Maintenance,
+    pub(super) hands: Hands,
     #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
     pub(crate) driver: std::sync::OnceLock<crate::cache::driver::Driver>,
     /// What was taken out, by the thread that did it.
@@ -79,6 +81,8 @@ pub(crate) struct Settings<V: Value> {
     pub(crate) judges_large: bool,
     /// The bound on the number of entries.
     pub(crate) max_entries: Option<u64>,
+    /// What a user may hold, in bytes; `None`: what it likes.
+    pub(crate) user_quota: Option<u64>,
     /// The length of a tick of the timing wheels.
     pub(crate) tick: Nanos,
     /// Events that the ring of a shard holds.
@@ -224,7 +228,7 @@ impl<V: Value, S> Core<V, S> {
                 .map(|_| CachePadded::new(Stash::new(batch_bytes, spare_bytes)))
                 .collect(),
             table,
-            directory: Directory::new(shortcuts),
+            directory: Directory::new(shortcuts, settings.user_quota.unwrap_or(NO_QUOTA)),
             entries_budget: settings.max_entries.map(|max| Budget::new(max, shards)),
             small_share: AtomicU32::new(Policy::START_SHARE.to_bits()),
             next_shard: AtomicUsize::new(0),
@@ -234,6 +238,7 @@ impl<V: Value, S> Core<V, S> {
             is_watched: settings.counts.is_some() || settings.listener.is_some(),
             settings,
             maintenance: Maintenance::new(),
+            hands: Hands::new(shards),
             #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
             driver: std::sync::OnceLock::new(),
             readers_stall: AtomicBool::new(false),
@@ -290,7 +295,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// The namespace's node, where the scope or a shortcut knows it; it may be dead or closed.
     #[inline]
-    fn known<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Option<&'g Node> {
+    pub(super) fn known<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Option<&'g Node> {
         match target.cell {
             Some(cell) => cell.node(guard),
             None => {
@@ -473,8 +478,13 @@ impl<V: Value, S> Core<V, S> {
     }
 }
 
+/// Whether it is the entry of the target's key; `known` is the node of its namespace, or null.
 #[inline]
-fn is_of<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>, known: *const Node) -> bool {
+pub(super) fn is_of<V: Value>(
+    entry: Seen<'_, V, Node>,
+    target: &Target<'_>,
+    known: *const Node,
+) -> bool {
     (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace()))
         && (entry.key() == target.key || cfg!(bug = "compare_by_hash"))
 }

@@ -22,7 +22,7 @@
 
 use crate::cache::core::{Core, Target};
 use crate::clock::Nanos;
-use crate::directory::Node;
+use crate::directory::{Charge, Node};
 use crate::item::Version;
 use crate::reclaim::Guard;
 use crate::removal::{Names, Removal, RemovalCause};
@@ -102,7 +102,7 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn took_out(&self, hash: u64, entry: Seen<'_, V, Node>, exit: Exit) {
         self.report(entry, exit);
         let (node, bytes) = (entry.owner(), entry.bytes());
-        node.book(None, Some(bytes));
+        node.book(None, Some(bytes), Charge::NONE);
         self.retire(entry, bytes);
         self.account(hash).release(bytes);
         if let Some(entries) = &self.entries_budget {

@@ -19,7 +19,7 @@ use crate::directory::Node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::{Item, Version};
 use crate::namespace::Namespace;
-use crate::options::SetOptions;
+use crate::options::{Condition, SetOptions};
 use crate::reclaim::{Guard, pin};
 use crate::sync::thread_local;
 use crate::table::{Draft, Flight, Header, Landing, Outcome, Owner, Seen, Slot};
@@ -105,11 +105,12 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         self.relieve()?;
         let guard = pin();
-        match self.look(target, &guard) {
-            Sight::Present(slot, entry) => {
+        let sight = self.look(target, &guard);
+        match sight {
+            Sight::Present(ref slot, entry) => {
                 if asks == Asks::Value {
                     self.count_hit(entry);
-                    self.slide(target, &slot, entry, &guard);
+                    self.slide(target, slot, entry, &guard);
                 }
                 return Ok(Begin::Hit(self.item(entry)));
             }
@@ -129,6 +130,7 @@ impl<V: Value, S> Core<V, S> {
             version: Version::next(),
         };
         let draft = Draft::placeholder(&header, Arc::clone(&flight));
+        self.make_way(target, &sight, draft.bytes(), &guard)?;
         let mut writer =
             Writer::new(self, target, header, draft.bytes(), &guard).with_intent(Intent::Lease);
         Ok(match writer.insert(draft, &guard)? {
@@ -160,9 +162,13 @@ impl<V: Value, S> Core<V, S> {
         self.relieve()?;
         let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
         if self.is_large(bytes) {
+            {
+                let guard = pin();
+                self.make_way(target, &self.look(target, &guard), bytes, &guard)?;
+            }
             self.make_room_in_steps(target.hash, bytes)?;
         }
-        let guard = pin();
+        let guard = self.pin_near_quota(target, bytes, Condition::Always)?;
         let (mut writer, mut draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
         let shown = show(&draft);
         let version = writer.version();

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use crate::cache::core::Core;
 use crate::cache::exit::{Exit, Swept};
+use crate::cache::quota::Trimmed;
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
 use crate::item::Usage;
@@ -46,6 +47,8 @@ pub(crate) struct Job {
 enum Work {
     Reclaim(NodeRef),
     Compact(NodeRef),
+    /// Brings a user under its quota.
+    Trim(NodeRef),
 }
 
 #[derive(Default)]
@@ -112,6 +115,10 @@ impl Job {
 
     pub(crate) fn compact(node: &Node) -> Self {
         Self { work: Work::Compact(NodeRef::of(node)), weight: 1, bytes: 0 }
+    }
+
+    pub(crate) fn trim(user: &Node) -> Self {
+        Self { work: Work::Trim(NodeRef::of(user)), weight: 1, bytes: 0 }
     }
 }
 
@@ -242,7 +249,24 @@ impl Maintenance {
                     return true;
                 }
                 Work::Compact(node) => {
-                    progress.examined += core.compact(&node, guard);
+                    // One of several that were queued for it may have done it.
+                    progress.examined += 1;
+                    if node.handles().count(guard) >= 2 * node.count() {
+                        progress.examined += core.compact(&node, guard);
+                    }
+                    job.weight
+                }
+                Work::Trim(user) => {
+                    let trimmed = core.trim(&user, progress, guard);
+                    if trimmed != Trimmed::Done {
+                        self.push(Job::trim(&user));
+                    }
+                    if trimmed == Trimmed::HeldUp {
+                        // Nothing that this step could do helps.
+                        // Relaxed: a figure.
+                        self.backlog.fetch_sub(job.weight, Ordering::Relaxed);
+                        return false;
+                    }
                     job.weight
                 }
             }
@@ -345,9 +369,7 @@ impl<V: Value, S> Core<V, S> {
             examined += 1;
             self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
         };
-        let retired =
-            node.handles().compact(guard, leads_somewhere, |bytes| account.reserve(bytes));
-        account.release(retired);
+        account.release(node.handles().compact(guard, leads_somewhere));
         examined
     }
 

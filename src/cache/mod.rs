@@ -15,6 +15,7 @@ mod listener;
 mod load;
 mod maintenance;
 mod node_cell;
+mod quota;
 mod read;
 mod room;
 mod scope;

@@ -5,6 +5,7 @@
 
 use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
 use crate::cache::upkeep::{LARGE_PART, Need, Room};
+use crate::cache::write::is_hopeless;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Condition;
 use crate::reclaim::{Guard, is_pinned, pin};
@@ -135,7 +136,12 @@ impl<V: Value, S> Core<V, S> {
         }
         let grows = {
             let guard = pin();
-            match (self.look(target, &guard), condition) {
+            let sight = self.look(target, &guard);
+            if matches!(sight, Sight::Absent) && !is_hopeless(condition, &sight) {
+                // Refused aloud, before it may be in silence.
+                self.make_way(target, &sight, bytes, &guard)?;
+            }
+            match (sight, condition) {
                 (Sight::Present(..), Condition::Absent) => return Ok(Large::Prepared),
                 (Sight::Present(_, old), Condition::Version(version))
                     if old.version() != version =>

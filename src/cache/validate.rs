@@ -37,6 +37,13 @@ impl std::error::Error for Violations {}
 struct Holding {
     entries: u64,
     bytes: u64,
+    handles: HashSet<u64>,
+}
+
+impl Holding {
+    fn of(node: &Node, guard: &Guard) -> Self {
+        Self { handles: node.handles().snapshot(guard).into_iter().collect(), ..Self::default() }
+    }
 }
 
 /// The handles of all shards, as [`Table::handle_of`](crate::table::Table::handle_of) has them.
@@ -64,7 +71,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             for (_, entry) in self.table.bucket_entries(bucket, &guard) {
                 entries += 1;
                 let node = entry.owner();
-                let holding = holdings.entry(entry.owner_ptr()).or_default();
+                let holding =
+                    holdings.entry(entry.owner_ptr()).or_insert_with(|| Holding::of(node, &guard));
                 holding.entries += 1;
                 holding.bytes += entry.bytes();
                 if entry.state() != State::Live {
@@ -88,7 +96,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
                     broken.push(format!("bucket {bucket}: a key is there twice"));
                 }
                 keys.push(name);
-                if !node.is_dead() && !node.handles().snapshot(&guard).contains(&hash) {
+                if !node.is_dead() && !holdings[&entry.owner_ptr()].handles.contains(&hash) {
                     broken.push(format!("bucket {bucket}: an entry without a handle"));
                 }
                 if !node.is_dead() && !entry.is_indexed() {
@@ -181,7 +189,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         let none = Holding::default();
         for user in self.directory.users(guard) {
             let own = holdings.get(&std::ptr::from_ref(user)).unwrap_or(&none);
-            let mut all = Holding { entries: own.entries, bytes: own.bytes };
+            let mut all = Holding { entries: own.entries, bytes: own.bytes, ..Holding::default() };
             let open = self.directory.sessions(user, guard);
             sessions += open.len();
             for session in &open {
@@ -198,6 +206,9 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             // Deleted sessions keep their user's node until they are reclaimed.
             let count = if pending { user.count() } else { own.entries + open.len() as u64 };
             check_node("a user", user, count, &all, broken);
+            if user.quota() != self.directory.quotas.of(user.name()) {
+                broken.push("a user has another quota than was set".into());
+            }
         }
         let Some(global) = self.directory.find(crate::Namespace::Global, guard) else { return };
         let own = holdings.get(&std::ptr::from_ref(global)).unwrap_or(&none);

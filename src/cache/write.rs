@@ -35,19 +35,13 @@ impl<V: Value, S> Core<V, S> {
             self.report_refused(target, times.version, bytes);
             return Ok(Some(times.version));
         }
-        let guard = pin();
+        let guard = self.pin_near_quota(target, bytes, condition)?;
         // A look before anything is made: a condition that does not hold costs no allocation.
         let sight = self.look(target, &guard);
-        let hopeless = match (condition, &sight) {
-            (Condition::Absent, Sight::Present(..)) => true,
-            (Condition::Present | Condition::Version(_), sight) => {
-                !matches!(sight, Sight::Present(..))
-            }
-            _ => false,
-        };
-        if hopeless {
+        if is_hopeless(condition, &sight) {
             return Ok(None);
         }
+        self.make_way(target, &sight, bytes, &guard)?;
         if !matches!(sight, Sight::Present(..)) {
             // They come while the entry is made.
             target.known_node(&guard).inspect(|node| node.prefetch_counts());
@@ -83,8 +77,9 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         loop {
             self.relieve()?;
-            let guard = pin();
-            let Sight::Present(slot, old) = self.look(target, &guard) else { return Ok(None) };
+            let guard = self.pin_near_quota(target, 0, Condition::Present)?;
+            let sight = self.look(target, &guard);
+            let Sight::Present(slot, old) = &sight else { return Ok(None) };
             let stored: Result<_> = change(old.value()).with_input(|input| {
                 let extent = self.extent(&input)?;
                 let times = Times {
@@ -95,10 +90,11 @@ impl<V: Value, S> Core<V, S> {
                     keep_ttl: false,
                 };
                 let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
+                self.make_way(target, &sight, bytes, &guard)?;
                 let (mut writer, draft) =
                     self.writer(target, input, extent, &times, bytes, &guard)?;
                 let version = writer.version();
-                let stored = writer.replace_visible(draft, &slot, old, &guard)?.is_ok();
+                let stored = writer.replace_visible(draft, slot, *old, &guard)?.is_ok();
                 Ok(stored.then_some(version))
             });
             if let Some(version) = stored? {
@@ -234,6 +230,16 @@ impl<V: Value, S> Core<V, S> {
         });
         let writer = Writer::new(self, target, header, bytes, guard).with_keep_ttl(times.keep_ttl);
         Ok((writer, draft))
+    }
+}
+
+/// Whether a write with the condition does nothing, given what stands there.
+pub(super) fn is_hopeless<V: Value>(condition: Condition, sight: &Sight<'_, V>) -> bool {
+    match (condition, sight) {
+        (Condition::Absent, Sight::Present(..)) => true,
+        (Condition::Version(version), Sight::Present(_, old)) => old.version() != version,
+        (Condition::Present | Condition::Version(_), _) => !matches!(sight, Sight::Present(..)),
+        _ => false,
     }
 }
 

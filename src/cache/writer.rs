@@ -18,7 +18,7 @@ use crate::cache::exit::Exit;
 use crate::cache::hold::Hold;
 use crate::cache::maintenance::Job;
 use crate::clock::NEVER;
-use crate::directory::{Node, NodeRef};
+use crate::directory::{Charge, Node, NodeRef};
 use crate::error::Result;
 use crate::item::{Usage, Version};
 use crate::options::Condition;
@@ -171,12 +171,13 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         let went = old.bytes();
         let growth = self.bytes.saturating_sub(went);
         self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;
+        let charge = self.core.charge(self.target, old.owner(), self.bytes, went, guard)?;
         draft.prepare(old.owner_ptr(), State::Live, heritage);
         match self.core.table.replace(slot, draft, guard) {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
-                self.replaced(entry, old, went, Exit::Replaced);
+                self.replaced(entry, old, went, Exit::Replaced, charge);
                 if !heritage.indexed {
                     self.linked(entry);
                 }
@@ -196,10 +197,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         old: Seen<'_, V, Node>,
         went: u64,
         exit: Exit,
+        charge: Charge<'_>,
     ) {
         let came = self.bytes;
         self.core.report_replaced(old, entry, exit);
-        entry.owner().book(Some(came), Some(went));
+        entry.owner().book(Some(came), Some(went), charge);
         self.core.retire(old, went);
         if came >= went {
             self.hold.spend(came - went);
@@ -225,7 +227,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             let node = core.raise(target, guard)?;
             loop {
                 let Some((slot, found)) = core.first(target, guard) else {
-                    match self.claim(draft, node, guard) {
+                    if self.keep_ttl {
+                        draft = self.keep_times_of(draft, None);
+                    }
+                    let charge = self.charge_raised(node, 0, guard)?;
+                    match self.claim(draft, node, charge, guard) {
                         Ok(_) => return Ok(Inserted::Stored),
                         Err(again) => draft = again,
                     }
@@ -278,12 +284,24 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                     continue 'resolve;
                 }
                 let exit = if dead { Exit::Died } else { Exit::Replaced };
-                match self.over_found(draft, node, (&slot, found), exit, guard) {
+                let went = if same { found.bytes() } else { 0 };
+                let charge = self.charge_raised(node, went, guard)?;
+                match self.over_found(draft, node, (&slot, found), exit, charge, guard) {
                     Ok(_) => return Ok(Inserted::Stored),
                     Err(back) => draft = back,
                 }
             }
         }
+    }
+
+    /// As [`Core::charge`], for a node that the caller has raised: gives that count back where it
+    /// fails.
+    fn charge_raised<'g>(&self, node: &'g Node, went: u64, guard: &'g Guard) -> Result<Charge<'g>> {
+        let charge = self.core.charge(self.target, node, self.bytes, went, guard);
+        if charge.is_err() {
+            self.core.release(self.target.hash, node, guard);
+        }
+        charge
     }
 
     /// Claims an empty slot for the entry; it takes over the count that was raised on `node`.
@@ -292,19 +310,17 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         &mut self,
         mut draft: Draft<V, Node>,
         node: &'g Node,
+        charge: Charge<'g>,
         guard: &'g Guard,
     ) -> Result<Seen<'g, V, Node>, Draft<V, Node>>
     where
         'c: 'g,
     {
         let (core, target) = (self.core, self.target);
-        if self.keep_ttl {
-            draft = self.keep_times_of(draft, None);
-        }
         draft.prepare(node, State::Pending, Heritage::default());
         // Booked and counted before it can be seen, so that whoever takes it out does so after us,
         // and a shard whose count is zero has nothing that its wheel may have a handle to.
-        node.book(Some(self.bytes), None);
+        node.book(Some(self.bytes), None, charge);
         if cfg!(not(bug = "count_late")) {
             core.count_entries(target.hash, 1);
         }
@@ -342,6 +358,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         node: &'g Node,
         (slot, found): (&Slot<'g, V, Node>, Seen<'g, V, Node>),
         exit: Exit,
+        charge: Charge<'g>,
         guard: &'g Guard,
     ) -> Result<Seen<'g, V, Node>, Draft<V, Node>>
     where
@@ -354,12 +371,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
-            self.replaced(entry, found, found.bytes(), exit);
+            self.replaced(entry, found, found.bytes(), exit, charge);
             // The entry has the count of `found`; ours goes.
             core.release(hash, node, guard);
         } else {
             // The entry has our count; that of `found` goes with it.
-            node.book(Some(self.bytes), None);
+            node.book(Some(self.bytes), None, charge);
             core.count_entries(hash, 1);
             self.hold.spend_on_entry(self.bytes);
             core.took_out(hash, found, exit);

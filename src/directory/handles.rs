@@ -207,10 +207,56 @@ impl Handles {
         handles
     }
 
+    /// Shows a part of the list to a walk from its oldest chunk to its newest, which has come past
+    /// `from` handles and wants about so many; answers from where to go on, `None` at the end.
+    ///
+    /// What a compaction moves meanwhile may be shown twice, or only the next time round.
+    pub(crate) fn part(
+        &self,
+        from: u64,
+        wanted: u64,
+        guard: &Guard,
+        handles: &mut Vec<u64>,
+    ) -> Option<u64> {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let word = self.head.load(Ordering::Acquire);
+        let (mut chunk, mut fill, mut next) = (tagged::pointer(word), tagged::tag(word), None);
+        while !chunk.is_null() {
+            guard.check(chunk);
+            // SAFETY: chunks of a list are retired through the guard's epochs.
+            let header = unsafe { &*chunk };
+            // Relaxed: a figure.
+            let below = header.below.load(Ordering::Relaxed);
+            let Some(passed) = below.checked_sub(from) else { break };
+            if passed < wanted {
+                handles.extend(header.handles(fill));
+            } else {
+                next = Some(below);
+            }
+            // Acquire: pairs with the AcqRel of whoever wrote it.
+            chunk = tagged::pointer(header.next.load(Ordering::Acquire));
+            fill = u16::MAX;
+        }
+        next
+    }
+
+    /// About how many handles there are.
+    pub(crate) fn count(&self, _guard: &Guard) -> u64 {
+        // Acquire: pairs with the AcqRel of the pushes.
+        let word = self.head.load(Ordering::Acquire);
+        // SAFETY: chunks of a list are retired through the guard's epochs.
+        let Some(first) = (unsafe { tagged::pointer(word).as_ref() }) else { return 0 };
+        // Relaxed: a figure.
+        first.below.load(Ordering::Relaxed) + u64::from(tagged::tag(word))
+    }
+
     /// Bytes that the chunks take from the budget.
     pub(crate) fn bytes(&self, guard: &Guard) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
-        let mut chunk = tagged::pointer(self.head.load(Ordering::Acquire));
+        self.bytes_from(tagged::pointer(self.head.load(Ordering::Acquire)), guard)
+    }
+
+    fn bytes_from(&self, mut chunk: *mut Chunk, guard: &Guard) -> u64 {
         let mut bytes = 0;
         while !chunk.is_null() {
             guard.check(chunk);
@@ -225,16 +271,16 @@ impl Handles {
         bytes
     }
 
-    /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers the
-    /// bytes that it retired.
+    /// Drops the handles for which `leads_somewhere` is false from the full chunks; answers how
+    /// many bytes less the chunks take from the budget.
     ///
-    /// `reserve` is asked for the bytes of the rebuilt chunks before they take the place of the
-    /// old ones. Gives up where it has none, or somebody else compacts or detaches meanwhile.
+    /// The rebuilt chunks take over what is booked for the old ones, so that a full cache can
+    /// compact too. Gives up where they are no smaller, or somebody else compacts or detaches
+    /// meanwhile.
     pub(crate) fn compact(
         &self,
         guard: &Guard,
         mut leads_somewhere: impl FnMut(u64) -> bool,
-        reserve: impl FnOnce(u64) -> bool,
     ) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
         let first = tagged::pointer(self.head.load(Ordering::Acquire));
@@ -252,6 +298,7 @@ impl Handles {
         }
         let mut handles = Vec::new();
         collect(tagged::pointer(old), u16::MAX, guard, &mut handles);
+        let booked = self.bytes_from(tagged::pointer(old), guard);
         handles.sort_unstable();
         handles.dedup();
         handles.retain(|&handle| leads_somewhere(handle));
@@ -268,10 +315,9 @@ impl Handles {
                 unsafe { &*rebuilt }.place(place).store(handle, Ordering::Relaxed);
             }
         }
-        let reserved = reserve(bytes);
         let new = tagged::pack(rebuilt, first.capacity());
         // AcqRel: publishes the rebuilt chunks; wins the old ones.
-        let swapped = reserved
+        let swapped = bytes < booked
             && first
                 .next
                 .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Relaxed)
@@ -287,12 +333,8 @@ impl Handles {
             fill: u16::MAX,
             inline: &raw const self.first,
         };
-        let mut retired = 0;
-        while let Some(chunk) = given_up.take_chunk(guard, |_| {}) {
-            retired += chunk;
-        }
-        // The rebuilt chunks that nobody got were never booked unless they were reserved.
-        if reserved { retired } else { 0 }
+        while given_up.take_chunk(guard, |_| {}).is_some() {}
+        if swapped { booked - bytes } else { 0 }
     }
 }
 

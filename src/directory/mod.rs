@@ -14,6 +14,7 @@
 mod handles;
 mod names;
 mod node;
+mod quotas;
 mod shortcuts;
 
 use ahash::RandomState;
@@ -21,7 +22,8 @@ use ahash::RandomState;
 pub(crate) use self::handles::{CHUNK_BYTES, Detached};
 use self::names::UserNames;
 use self::node::Released;
-pub(crate) use self::node::{Death, Node, NodeRef};
+pub(crate) use self::node::{Charge, Death, Node, NodeRef};
+pub(crate) use self::quotas::{NO_QUOTA, Quotas};
 pub(crate) use self::shortcuts::Shortcuts;
 use crate::budget::Account;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +38,7 @@ use crate::table::Owner;
 pub(crate) struct Directory {
     users: UserNames,
     pub(crate) shortcuts: Shortcuts,
+    pub(crate) quotas: Quotas,
     /// The present incarnation of the global namespace; never null.
     global: AtomicPtr<Node>,
     /// Held while a new incarnation of it is put up.
@@ -46,7 +49,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn new(shortcuts: Shortcuts) -> Self {
+    /// `user_quota` is the usual one, or [`NO_QUOTA`].
+    pub(crate) fn new(shortcuts: Shortcuts, user_quota: u64) -> Self {
         // Models must take the same steps each time they are run.
         let hasher = if cfg!(any(scopecache_loom, scopecache_shuttle)) {
             RandomState::with_seeds(1, 2, 3, 4)
@@ -56,6 +60,7 @@ impl Directory {
         Self {
             users: UserNames::new(hasher.clone()),
             shortcuts,
+            quotas: Quotas::new(user_quota, hasher.clone()),
             global: AtomicPtr::new(NodeRef::global().into_raw().as_ptr()),
             renewal: Mutex::new(()),
             hasher,
@@ -161,7 +166,7 @@ impl Directory {
             }
             let bytes = Node::bytes_for(id.len(), true);
             self.admit(bytes, account)?;
-            let fresh = NodeRef::user(id);
+            let fresh = NodeRef::user(id, self.quotas.of(id.as_bytes()));
             if !self.users.put(&fresh, |node| !node.is_killed()) {
                 account.release(bytes);
                 continue;
@@ -169,6 +174,9 @@ impl Directory {
             let node = fresh.into_raw();
             // SAFETY: in the directory and counted once, for us.
             let node = unsafe { node.as_ref() };
+            if cfg!(not(bug = "quota_before_put")) {
+                self.quotas.apply(node);
+            }
             if self.is_closed() && cfg!(not(bug = "no_closed_recheck")) {
                 // Whoever closes looks through the map after it has set the mark. If it looked
                 // before we put the node there, then its lock tells us of the mark. Others may
@@ -331,6 +339,20 @@ impl Directory {
             }
         }
         killed
+    }
+
+    /// Gives a user a quota of its own, or with `None` the usual one again; answers its node, if
+    /// it has one.
+    pub(crate) fn set_quota<'g>(
+        &self,
+        user: &str,
+        quota: Option<u64>,
+        guard: &'g Guard,
+    ) -> Option<&'g Node> {
+        self.quotas.set(user.as_bytes(), quota);
+        let node = self.users.read(user, guard, |node| node)?;
+        self.quotas.apply(node);
+        Some(node)
     }
 
     /// Refuses new namespaces from now on.

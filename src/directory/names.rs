@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::ptr::NonNull;
 
 use ahash::RandomState;
-use hashbrown::HashTable;
+use hashbrown::raw::RawTable;
 
 use crate::directory::node::{Node, NodeRef};
 use crate::reclaim::Guard;
@@ -61,26 +61,28 @@ impl PartialEq for Named {
 impl Eq for Named {}
 
 /// The sessions of one user; its owner locks it.
-pub(crate) struct SessionNames(HashTable<Named>);
+///
+/// The raw table, since a walk over it goes on at the place that it had reached.
+pub(crate) struct SessionNames(RawTable<Named>);
 
 impl SessionNames {
     pub(crate) fn new() -> Self {
-        Self(HashTable::new())
+        Self(RawTable::new())
     }
 
     pub(crate) fn get(&self, id: &str, hasher: &RandomState) -> Option<&Node> {
         let hash = hasher.hash_one(id.as_bytes());
-        Some(self.0.find(hash, |named| named.node().name() == id.as_bytes())?.node())
+        Some(self.0.get(hash, |named| named.node().name() == id.as_bytes())?.node())
     }
 
     /// Puts `node` under its id, in the place of an older incarnation if there is one.
     pub(crate) fn put(&mut self, node: &NodeRef, hasher: &RandomState) {
         let hash = hasher.hash_one(node.name());
         let named = Named(node.as_ptr());
-        match self.0.find_mut(hash, |old| *old == named) {
+        match self.0.get_mut(hash, |old| *old == named) {
             Some(old) => *old = named,
             None => {
-                self.0.insert_unique(hash, named, |named| hasher.hash_one(named.node().name()));
+                self.0.insert(hash, named, |named| hasher.hash_one(named.node().name()));
             }
         }
     }
@@ -88,27 +90,45 @@ impl SessionNames {
     /// Removes `node`, unless another incarnation has its place.
     pub(crate) fn remove(&mut self, node: &Node, hasher: &RandomState) {
         let hash = hasher.hash_one(node.name());
-        if let Ok(found) = self.0.find_entry(hash, |named| std::ptr::eq(named.node(), node)) {
-            found.remove();
-        }
+        self.0.remove_entry(hash, |named| std::ptr::eq(named.node(), node));
     }
 
     /// Removes up to `limit` sessions and answers references to them.
     pub(crate) fn take(&mut self, limit: usize, hasher: &RandomState) -> Vec<NodeRef> {
         let taken: Vec<_> =
-            self.0.iter().take(limit).map(|named| NodeRef::of(named.node())).collect();
+            self.iter().take(limit).map(|named| NodeRef::of(named.node())).collect();
         taken.iter().for_each(|node| self.remove(node, hasher));
         taken
     }
 
-    #[cfg(any(scopecache_loom, scopecache_shuttle))]
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// How many places there are, empty ones included.
+    pub(crate) fn places(&self) -> usize {
+        self.0.buckets()
+    }
+
+    /// The node in a place; which that is may change with every other that comes.
+    pub(crate) fn at(&self, place: usize) -> Option<&Node> {
+        if place >= self.places() {
+            return None;
+        }
+        // SAFETY: there is such a place; where it is full it holds a name, as long as `self` is
+        // borrowed.
+        let named = unsafe { self.0.is_bucket_full(place).then(|| self.0.bucket(place).as_ref()) }?;
+        Some(named.node())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Named> {
+        // SAFETY: the table is borrowed as long as the iterator and what it shows.
+        unsafe { self.0.iter().map(|place| place.as_ref()) }
     }
 
     pub(crate) fn nodes<'g>(&self, guard: &'g Guard) -> Vec<&'g Node> {
         // SAFETY: read from the map under the guard.
-        self.0.iter().map(|named| unsafe { named.under(guard) }).collect()
+        self.iter().map(|named| unsafe { named.under(guard) }).collect()
     }
 }
 

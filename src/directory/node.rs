@@ -20,6 +20,7 @@
 //! pointers), one for each scope, each open session of a user, each pending reclaim.
 
 mod name;
+mod quota;
 mod reference;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
@@ -28,6 +29,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use self::name::Name;
+pub(crate) use self::quota::Charge;
 pub(crate) use self::reference::NodeRef;
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
@@ -71,7 +73,8 @@ pub(crate) struct Node {
     shortcut: AtomicU32,
     refs: AtomicU32,
     word: AtomicU64,
-    /// Of a session its own; of a user its own and those of its open sessions.
+    /// Of a session its own; of a user its own and those of its open sessions, and what writers
+    /// have taken of its quota in advance.
     bytes: figures::AtomicU64,
     handles: Handles,
     _tracked: Tracked,
@@ -92,6 +95,8 @@ pub(crate) struct Sessions {
     pub(crate) names: Mutex<SessionNames>,
     /// Entries of the user and of its open sessions, setters in flight there included.
     entries: figures::AtomicU64,
+    /// Bytes that the user and its open sessions may hold together.
+    quota: figures::AtomicU64,
 }
 
 /// How a namespace came to its end.
@@ -399,17 +404,24 @@ impl Node {
         self.word.load(Ordering::Relaxed) & COUNT
     }
 
-    /// Books an entry of this node that came, and one that went where it was replaced.
-    pub(crate) fn book(&self, came: Option<u64>, went: Option<u64>) {
+    /// Books an entry of this node that came, and one that went where it was replaced. What was
+    /// charged for it is in the user's total already.
+    pub(crate) fn book(&self, came: Option<u64>, went: Option<u64>, charge: Charge<'_>) {
         let change = came.unwrap_or(0).wrapping_sub(went.unwrap_or(0));
-        if change != 0 {
-            // Relaxed: statistics; they wrap below zero only in between.
+        let charged = charge.spend();
+        debug_assert!(charged == 0 || charged == change, "charged {charged}, not {change}");
+        // Relaxed: statistics; they wrap below zero only in between.
+        if change != 0
+            && let Some(user) = self.user()
+        {
             let before = self.bytes.fetch_add(change, Ordering::Relaxed);
-            if before & BYTES_APART == 0
-                && let Some(user) = self.user()
-            {
-                user.bytes.fetch_add(change, Ordering::Relaxed);
+            // Of a session that was deleted the user's total has nothing any more.
+            let of_user = if before & BYTES_APART == 0 { change } else { 0 };
+            if of_user != charged {
+                user.bytes.fetch_add(of_user.wrapping_sub(charged), Ordering::Relaxed);
             }
+        } else if change != charged {
+            self.bytes.fetch_add(change.wrapping_sub(charged), Ordering::Relaxed);
         }
         // A session's entries are counted with its word.
         if let Some(sessions) = self.sessions() {
@@ -491,4 +503,5 @@ fn not_below_zero(sum: u64) -> u64 {
 const _: () = {
     assert!(allocated(size_of::<Node>()) == size_of::<Node>() + 8, "no byte is wasted");
     assert!(std::mem::offset_of!(Node, shortcut) == 48, "what reads touch is together");
+    assert!(allocated(size_of::<Sessions>()) == 64, "a quota fills what an allocator wastes");
 };

@@ -106,7 +106,7 @@ fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests {
     use super::*;
-    use crate::directory::NodeRef;
+    use crate::directory::{NO_QUOTA, NodeRef};
     use crate::reclaim::pin;
 
     fn found(shortcuts: &Shortcuts, hash: u64, guard: &Guard) -> *const Node {
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(shortcuts.bytes(), 64);
         // Only the low bits tell places apart.
         let hashes: [u64; 7] = [0, 1, 2, 7, 3 | 1 << 40, 4 | 1 << 31, 5 | 1 << 63];
-        let nodes = hashes.map(|_| NodeRef::user("u"));
+        let nodes = hashes.map(|_| NodeRef::user("u", NO_QUOTA));
         for (&hash, node) in hashes.iter().zip(&nodes) {
             assert!(found(&shortcuts, hash, &guard).is_null());
             shortcuts.remember(hash, node);
@@ -128,7 +128,7 @@ mod tests {
         for (&hash, node) in hashes.iter().zip(&nodes) {
             assert!(ptr::eq(found(&shortcuts, hash, &guard), &**node), "{hash}");
         }
-        let other = NodeRef::user("v");
+        let other = NodeRef::user("v", NO_QUOTA);
         shortcuts.remember(8, &other);
         assert!(ptr::eq(found(&shortcuts, 0, &guard), &*other), "who comes last has the place");
         shortcuts.forget(&nodes[0]);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_node_is_never_in_two_places() {
-        let (shortcuts, guard, node) = (Shortcuts::new(4), pin(), NodeRef::user("u"));
+        let (shortcuts, guard, node) = (Shortcuts::new(4), pin(), NodeRef::user("u", NO_QUOTA));
         shortcuts.remember(1, &node);
         // A hasher that contradicts itself.
         shortcuts.remember(2, &node);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn without_places_there_are_no_shortcuts() {
-        let (shortcuts, guard, node) = (Shortcuts::new(0), pin(), NodeRef::user("u"));
+        let (shortcuts, guard, node) = (Shortcuts::new(0), pin(), NodeRef::user("u", NO_QUOTA));
         shortcuts.remember(1, &node);
         shortcuts.forget(&node);
         assert_eq!((found(&shortcuts, 1, &guard), shortcuts.bytes()), (ptr::null(), 0));

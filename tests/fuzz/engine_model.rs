@@ -65,6 +65,7 @@ struct Setup {
     max_bytes: u64,
     max_entries: Option<u64>,
     max_retired_bytes: Option<u64>,
+    user_quota: Option<u64>,
     shards: usize,
     expected_entries: usize,
     tick: Duration,
@@ -86,6 +87,7 @@ impl Setup {
             max_entries: [None, None, None, Some(1), Some(3), Some(9)]
                 [usize::from(bounds >> 3) % 6],
             max_retired_bytes: bit(5).then_some(8 << 10),
+            user_quota: [None, None, Some(1 << 10), Some(12 << 10)][usize::from(upkeep >> 2 & 3)],
             shards: [1, 1, 2, 4][usize::from(shape & 3)],
             expected_entries: [1, 8, 64, 256][usize::from(shape >> 2 & 3)],
             tick: Duration::from_millis([10, 1000][usize::from(shape >> 4 & 1)]),
@@ -98,7 +100,8 @@ impl Setup {
     }
 
     fn losses(&self) -> Losses {
-        let is_ample = self.max_bytes == AMPLE && self.max_entries.is_none();
+        let is_ample =
+            self.max_bytes == AMPLE && self.max_entries.is_none() && self.user_quota.is_none();
         match self.on_full {
             // Even there, what is retired may be held up for a while by other threads' guards.
             _ if is_ample && self.max_retired_bytes.is_none() => Losses::None,
@@ -127,6 +130,9 @@ impl Setup {
         }
         if let Some(entries) = self.max_entries {
             builder = builder.max_entries(entries);
+        }
+        if let Some(bytes) = self.user_quota {
+            builder = builder.user_quota(bytes);
         }
         if let Some(bytes) = self.max_retired_bytes {
             builder = builder.max_retired_bytes(bytes);
@@ -211,10 +217,11 @@ where
         }
     }
 
-    /// Whether the entry alone may be larger than the bound.
+    /// Whether the entry alone may be larger than the bound, or than a quota.
     fn never_fits(&self, put: Put) -> bool {
         let is_long = put.value % 4 == 3 && matches!(self.setup.kind, 0 | 3);
-        is_long && self.setup.max_bytes < LONG_ENTRY
+        let bound = self.setup.max_bytes.min(self.setup.user_quota.unwrap_or(u64::MAX));
+        is_long && bound < LONG_ENTRY
     }
 
     fn get_many(&mut self, space: Space, keys: &[u8]) {
@@ -302,6 +309,14 @@ where
         if let Err(broken) = self.cache.validate() {
             self.fail(&broken.to_string());
         }
+        if let Some(quota) = self.setup.user_quota {
+            for user in self.cache.users().expect("open") {
+                let usage = self.cache.user(&user).and_then(|user| user.usage()).expect("open");
+                if usage.bytes > quota {
+                    self.fail(&format!("a user has {usage:?}, its quota is {quota}"));
+                }
+            }
+        }
         let stats = self.cache.stats();
         if stats.live_bytes > self.cache.capacity_bytes() {
             self.fail(&format!("more bytes than allowed: {stats:?}"));
@@ -316,7 +331,7 @@ where
         let is_crowded = self.setup.max_entries.is_some_and(|most| before.entries + writes > most);
         let is_full = before.live_bytes + writes * ONE_WRITE > self.cache.capacity_bytes();
         let is_held_up = self.setup.max_retired_bytes.is_some();
-        if !(is_crowded || is_full || is_held_up) {
+        if !(is_crowded || is_full || is_held_up || self.setup.user_quota.is_some()) {
             self.fail(&format!("{asked:?} is refused although there is room: {before:?}"));
         }
     }

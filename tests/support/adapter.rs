@@ -442,7 +442,7 @@ fn refusal(error: &Error) -> Ret {
     match error.kind() {
         ErrorKind::InvalidOptions => Ret::Invalid,
         ErrorKind::Conflict => Ret::Conflict,
-        ErrorKind::CapacityExceeded => Ret::Full,
+        ErrorKind::CapacityExceeded | ErrorKind::QuotaExceeded => Ret::Full,
         ErrorKind::Closed => Ret::Closed,
         _ => Ret::Failed(error.to_string()),
     }

@@ -148,7 +148,7 @@ pub enum Ret {
     Done,
     /// `InvalidOptions`.
     Invalid,
-    /// `CapacityExceeded`: nothing was stored.
+    /// `CapacityExceeded` or `QuotaExceeded`: nothing was stored.
     Full,
     /// `Closed`: nothing happened.
     Closed,

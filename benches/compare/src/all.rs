@@ -35,6 +35,7 @@ const RUNS: &[[&str; 3]] = &[
         "--entries 10000 --rate 20000 --seconds 0.1 --samples 1",
     ],
     ["scale", "--seconds 0.1", "--entries 1000 --seconds 0.01 --samples 1 --instructions 0"],
+    ["tenants", "", "--bytes 2M --keys 10_000 --requests 20_000 --samples 1"],
     ["memory", "--layout plain,sessions-8 --entries 500_000", "--entries 10000 --layout plain"],
 ];
 

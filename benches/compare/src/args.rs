@@ -15,8 +15,8 @@ pub(crate) const COMMON_HELP: &str = "  \
   --json FILE      append one line of JSON a result
   --peers A,B      only these, named as their crates
   --seed N         of hashers and random numbers; 1
-  --samples N      repeat, hit-ratio, memory and bound with the seeds N, N + 1, ..; the median
-                   counts; 1 for these three, 5 for the others";
+  --samples N      repeat, hit-ratio, memory, bound and tenants with the seeds N, N + 1, ..; the
+                   median counts; 3 for tenants, 1 for those three, 5 for the others";
 
 /// A mistake in the command line: the program ends with status 2.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ mod scale;
 mod set;
 mod settings;
 mod tail;
+mod tenants;
 mod text_table;
 mod timing;
 mod traces;
@@ -68,6 +69,7 @@ const COMMANDS: &[Command] = &[
     Command::new("tail", tail::HELP, tail::run),
     Command::new("scale", scale::HELP, scale::run),
     Command::new(scale::CHILD, "", scale::run_child),
+    Command::new("tenants", tenants::HELP, tenants::run),
     Command::new("hit-ratio", hit_ratio::HELP, hit_ratio::run),
     Command::new("memory", memory::HELP, memory::run),
     Command::new(memory::CHILD, "", memory::run_child),

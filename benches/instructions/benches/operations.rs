@@ -120,6 +120,34 @@ fn wheel_step_idle(subject: Subject) -> Subject {
     subject
 }
 
+// With quotas: a hit, an overwrite that needs no more room, and a new key.
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_get_hit(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.get(&call.key)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_set_overwrite(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.key, &VALUE)).is_ok());
+    }
+    subject
+}
+
+#[library_benchmark]
+#[bench::count(Subject::with_quotas())]
+fn quota_set_new(subject: Subject) -> Subject {
+    for call in &subject.calls {
+        assert!(black_box(call.scope.set(&call.absent, &VALUE)).is_ok());
+    }
+    subject
+}
+
 // What counters and a listener add.
 
 #[library_benchmark]
@@ -170,6 +198,11 @@ library_benchmark_group!(
 );
 
 library_benchmark_group!(
+    name = quotas;
+    benchmarks = quota_get_hit, quota_set_overwrite, quota_set_new
+);
+
+library_benchmark_group!(
     name = watched;
     benchmarks = get_hit_counted, get_hit_reported, set_overwrite_counted, set_overwrite_reported
 );
@@ -181,5 +214,5 @@ main!(
         "--D1=32768,8,64",
         "--LL=33554432,16,64",
     ]));
-    library_benchmark_groups = operations, watched
+    library_benchmark_groups = operations, quotas, watched
 );

@@ -62,6 +62,11 @@ impl Subject {
         })
     }
 
+    /// The same with a quota for every user, which none reaches.
+    pub fn with_quotas() -> Self {
+        Self::filled_with(|builder| builder.user_quota(1 << 20))
+    }
+
     fn filled_with(settings: impl FnOnce(CacheBuilder<Blob>) -> CacheBuilder<Blob>) -> Self {
         let clock = MockClock::new();
         let cache = settings(Cache::builder())

@@ -32,6 +32,7 @@ fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> C
         eviction: Some(Eviction::default()),
         judges_large: true,
         max_entries: None,
+        user_quota: None,
         tick: nanos(SECOND),
         events,
         counts: None,

@@ -14,7 +14,7 @@ fn list(count: u64, guard: &Guard) -> (Box<Handles>, u64) {
         // All but this one stand in chunks that are full.
         assert_eq!(full, (grown > 0).then_some(handle - 1));
         bytes += grown;
-        assert_eq!(list.bytes(guard), bytes);
+        assert_eq!((list.bytes(guard), list.count(guard)), (bytes, handle));
     }
     (list, bytes)
 }
@@ -59,20 +59,12 @@ fn a_detached_list_shows_every_handle_once_and_gives_back_what_was_booked() {
 }
 
 #[test]
-fn a_compaction_drops_what_leads_nowhere_and_books_what_it_keeps() {
+fn a_compaction_drops_what_leads_nowhere_and_tells_what_that_gives_back() {
     let guard = pin();
     let (list, bytes) = list(1000, &guard);
-    let mut reserved = 0;
-    let retired = list.compact(
-        &guard,
-        |handle| handle % 4 == 0,
-        |bytes| {
-            reserved = bytes;
-            true
-        },
-    );
-    assert_eq!(list.bytes(&guard), bytes + reserved - retired);
-    assert!((240 * 8..250 * 9).contains(&reserved), "{reserved} bytes for 250 handles");
+    let given_back = list.compact(&guard, |handle| handle % 4 == 0);
+    assert_eq!(list.bytes(&guard), bytes - given_back);
+    assert!((700 * 8..760 * 9).contains(&given_back), "{given_back} bytes of 750 handles");
     let kept = list.snapshot(&guard);
     assert!((1..=1000).filter(|handle| handle % 4 == 0).all(|live| kept.contains(&live)));
     let stale = kept.iter().filter(|&handle| handle % 4 != 0).count();
@@ -85,28 +77,45 @@ fn a_compaction_drops_what_leads_nowhere_and_books_what_it_keeps() {
         }
     }
     let all_live = list.snapshot(&guard).len();
-    let (bytes, mut again) = (list.bytes(&guard), 0);
-    let retired = list.compact(
-        &guard,
-        |_| true,
-        |bytes| {
-            again = bytes;
-            true
-        },
-    );
-    assert_eq!(list.bytes(&guard), bytes + again - retired);
+    let bytes = list.bytes(&guard);
+    let given_back = list.compact(&guard, |_| true);
+    assert_eq!(list.bytes(&guard), bytes - given_back);
     assert_eq!(list.snapshot(&guard).len(), all_live);
 }
 
 #[test]
-fn a_compaction_without_room_changes_nothing() {
+fn a_compaction_that_gives_nothing_back_changes_nothing() {
     let guard = pin();
-    let (list, bytes) = list(1000, &guard);
-    assert_eq!(list.compact(&guard, |handle| handle % 2 == 0, |_| false), 0);
+    let (list, _) = list(1000, &guard);
+    list.compact(&guard, |_| true);
+    let bytes = list.bytes(&guard);
+    assert_eq!(list.compact(&guard, |_| true), 0);
     assert_eq!(list.bytes(&guard), bytes);
     assert_eq!(list.snapshot(&guard), (1..=1000).collect::<Vec<_>>());
     // A list of one chunk, or that was taken, has nothing to compact.
     let mut detached = list.detach();
-    assert_eq!(list.compact(&guard, |_| panic!("asked"), |_| panic!("asked")), 0);
+    assert_eq!(list.compact(&guard, |_| panic!("asked")), 0);
     while detached.take_chunk(&guard, |_| {}).is_some() {}
+}
+
+#[test]
+fn a_walk_in_parts_shows_every_handle_once_and_the_oldest_first() {
+    let guard = pin();
+    for count in [0, 1, 3, 4, 100, 10_000] {
+        let (list, _) = list(count, &guard);
+        for wanted in [1, 64, 1000, u64::MAX] {
+            let (mut shown, mut from) = (Vec::new(), Some(0));
+            while let Some(at) = from {
+                let mut part = Vec::new();
+                from = list.part(at, wanted, &guard, &mut part);
+                part.sort_unstable();
+                assert!(from.is_none_or(|next| next > at && part.len() as u64 >= wanted));
+                // A chunk more than was wanted, at most.
+                assert!(part.len() as u64 <= wanted.saturating_add(u64::from(MOST)));
+                shown.extend(part);
+            }
+            assert_eq!(shown, (1..=count).collect::<Vec<_>>(), "{wanted} at a time");
+        }
+        assert_eq!(list.part(count + 1, 64, &guard, &mut Vec::new()), None);
+    }
 }

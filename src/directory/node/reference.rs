@@ -28,10 +28,12 @@ impl NodeRef {
         Self::allocate(Kind::Global, Kin { none: () }, &[])
     }
 
-    pub(crate) fn user(id: &str) -> Self {
+    /// A user that may hold so many bytes.
+    pub(crate) fn user(id: &str, quota: u64) -> Self {
         let sessions = Sessions {
             names: Mutex::new(SessionNames::new()),
             entries: figures::AtomicU64::new(0),
+            quota: figures::AtomicU64::new(quota),
         };
         let kin = Kin { sessions: ManuallyDrop::new(Box::new(sessions)) };
         Self::allocate(Kind::User, kin, id.as_bytes())

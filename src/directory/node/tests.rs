@@ -1,6 +1,7 @@
 //! The life and the books of nodes, step by step in one thread.
 
 use super::*;
+use crate::directory::NO_QUOTA;
 
 const USER: Namespace<'_> = Namespace::User { user: "u" };
 const SESSION: Namespace<'_> = Namespace::Session { user: "u", session: "s" };
@@ -11,7 +12,7 @@ fn held(entries: u64, bytes: u64) -> Usage {
 
 #[test]
 fn a_node_closes_once_and_only_when_nothing_needs_it() {
-    let node = NodeRef::user("u");
+    let node = NodeRef::user("u", NO_QUOTA);
     assert_eq!((node.count(), node.close()), (1, false));
     assert!(node.raise());
     assert_eq!(node.count(), 2);
@@ -26,7 +27,7 @@ fn a_node_closes_once_and_only_when_nothing_needs_it() {
 
 #[test]
 fn a_deleted_session_still_closes() {
-    let session = NodeRef::session(NodeRef::user("u"), "s");
+    let session = NodeRef::session(NodeRef::user("u", NO_QUOTA), "s");
     session.count_first();
     assert!(session.kill(Death::Deleted).is_some());
     assert!(!session.close());
@@ -37,7 +38,7 @@ fn a_deleted_session_still_closes() {
 
 #[test]
 fn a_session_dies_with_its_user_and_not_the_other_way_round() {
-    let user = NodeRef::user("u");
+    let user = NodeRef::user("u", NO_QUOTA);
     let (one, two) = (NodeRef::session(user.clone(), "1"), NodeRef::session(user.clone(), "2"));
     assert!(!one.is_dead() && !user.is_dead());
     assert!(one.kill(Death::Deleted).is_some() && one.is_dead());
@@ -48,25 +49,25 @@ fn a_session_dies_with_its_user_and_not_the_other_way_round() {
 
 #[test]
 fn a_user_holds_what_its_open_sessions_hold() {
-    let user = NodeRef::user("u");
+    let user = NodeRef::user("u", NO_QUOTA);
     let session = NodeRef::session(user.clone(), "s");
     session.count_first();
     assert!(session.raise());
-    session.book(Some(100), None);
+    session.book(Some(100), None, Charge::NONE);
     assert_eq!((session.usage(), user.usage()), (held(2, 100), held(2, 100)));
-    user.book(Some(30), None);
-    user.book(Some(50), Some(30));
+    user.book(Some(30), None, Charge::NONE);
+    user.book(Some(50), Some(30), Charge::NONE);
     assert_eq!((session.usage(), user.usage()), (held(2, 100), held(3, 150)));
-    session.book(Some(90), Some(100));
+    session.book(Some(90), Some(100), Charge::NONE);
     assert_eq!(session.release(), Released::InUse);
-    user.book(None, Some(50));
+    user.book(None, Some(50), Charge::NONE);
     assert_eq!((session.usage(), user.usage()), (held(1, 90), held(1, 90)));
 
     assert_eq!(session.kill(Death::Deleted), Some(held(1, 90)));
     assert_eq!(user.usage(), held(0, 0), "it left with all that it held");
     assert_eq!(session.usage(), held(1, 90));
     // What becomes of it afterwards is no matter of the user's.
-    session.book(None, Some(90));
+    session.book(None, Some(90), Charge::NONE);
     assert_eq!(session.release(), Released::Empty);
     assert_eq!((session.usage(), user.usage()), (held(0, 0), held(0, 0)));
     assert_eq!(session.kill(Death::Deleted), None);
@@ -74,40 +75,40 @@ fn a_user_holds_what_its_open_sessions_hold() {
 
 #[test]
 fn a_sum_in_the_middle_of_a_change_is_not_shown_below_zero() {
-    let user = NodeRef::user("u");
-    user.book(None, Some(70));
+    let user = NodeRef::user("u", NO_QUOTA);
+    user.book(None, Some(70), Charge::NONE);
     assert_eq!(user.usage(), held(0, 0));
-    user.book(Some(100), None);
+    user.book(Some(100), None, Charge::NONE);
     assert_eq!(user.usage(), held(0, 30));
 
     let session = NodeRef::session(user.clone(), "s");
     session.count_first();
-    session.book(None, Some(5));
+    session.book(None, Some(5), Charge::NONE);
     assert_eq!(session.kill(Death::Deleted), Some(held(1, 0)));
-    session.book(Some(5), None);
+    session.book(Some(5), None, Charge::NONE);
     assert_eq!((session.usage().bytes, user.usage().bytes), (0, 30));
 }
 
 #[test]
 fn the_global_namespace_does_not_count_itself() {
     let global = NodeRef::global();
-    assert!(global.is_global() && !NodeRef::user("u").is_global());
+    assert!(global.is_global() && !NodeRef::user("u", NO_QUOTA).is_global());
     assert_eq!(global.usage(), held(0, 0));
     assert!(global.raise());
-    global.book(Some(40), None);
+    global.book(Some(40), None, Charge::NONE);
     assert_eq!(global.usage(), held(1, 40));
 }
 
 #[test]
 fn a_node_knows_its_namespace_from_all_others() {
-    let user = NodeRef::user("u");
+    let user = NodeRef::user("u", NO_QUOTA);
     let nodes = [
         NodeRef::global(),
         user.clone(),
-        NodeRef::user("s"),
+        NodeRef::user("s", NO_QUOTA),
         NodeRef::session(user.clone(), "s"),
         NodeRef::session(user, "u"),
-        NodeRef::session(NodeRef::user("s"), "s"),
+        NodeRef::session(NodeRef::user("s", NO_QUOTA), "s"),
     ];
     let namespaces = [
         Namespace::Global,
@@ -126,26 +127,61 @@ fn a_node_knows_its_namespace_from_all_others() {
     }
     // Another incarnation of each.
     assert!(nodes[0].same_namespace(&NodeRef::global()));
-    assert!(nodes[1].same_namespace(&NodeRef::user("u")));
-    assert!(nodes[3].same_namespace(&NodeRef::session(NodeRef::user("u"), "s")));
+    assert!(nodes[1].same_namespace(&NodeRef::user("u", NO_QUOTA)));
+    assert!(nodes[3].same_namespace(&NodeRef::session(NodeRef::user("u", NO_QUOTA), "s")));
 }
 
 #[test]
 fn a_node_has_one_shortcut_for_ever() {
-    let node = NodeRef::user("u");
+    let node = NodeRef::user("u", NO_QUOTA);
     assert_eq!(node.shortcut(), None);
     assert!(node.claim_shortcut(7) && node.claim_shortcut(7));
     assert!(!node.claim_shortcut(8));
     assert_eq!(node.shortcut(), Some(7));
-    assert!(NodeRef::user("v").claim_shortcut(Node::MOST_SHORTCUT));
+    assert!(NodeRef::user("v", NO_QUOTA).claim_shortcut(Node::MOST_SHORTCUT));
 }
 
 #[test]
 fn a_node_books_its_id_and_what_a_user_has_besides() {
-    let (user, session) = (NodeRef::user("u"), NodeRef::session(NodeRef::user("u"), "s"));
+    let (user, session) =
+        (NodeRef::user("u", NO_QUOTA), NodeRef::session(NodeRef::user("u", NO_QUOTA), "s"));
     assert_eq!(user.own_bytes(), Node::bytes_for(1, true));
     assert_eq!(session.own_bytes(), Node::bytes_for(1, false));
     assert!(session.own_bytes() as usize >= size_of::<Node>());
     assert!(user.own_bytes() - session.own_bytes() >= size_of::<Sessions>() as u64);
     assert!(Node::bytes_for(256, false) - Node::bytes_for(1, false) >= 256);
+}
+
+#[test]
+fn charges_of_a_user_never_pass_its_quota() {
+    let user = NodeRef::user("u", 100);
+    let session = NodeRef::session(user.clone(), "s");
+    assert!(user.payer().is_some_and(|payer| std::ptr::eq(payer, &*user)));
+    assert!(user.pays_for(&session) && user.pays_for(&user));
+    assert!(NodeRef::global().payer().is_none());
+    let first = user.charge(60).expect("it fits");
+    assert_eq!((user.missing(40), user.missing(41)), (0, 1));
+    assert!(user.charge(41).is_none());
+    session.book(Some(60), None, first);
+    assert_eq!((session.usage().bytes, user.usage().bytes), (60, 60));
+    drop(user.charge(40).expect("it fits"));
+    assert_eq!(user.usage().bytes, 60, "given back");
+    let growth = user.charge(40).expect("it fits");
+    session.book(Some(100), Some(60), growth);
+    assert_eq!((session.usage().bytes, user.usage().bytes), (100, 100));
+    assert!(user.charge(1).is_none() && user.charge(u64::MAX).is_none());
+    user.set_quota(0);
+    assert_eq!(user.missing(0), 100);
+    user.set_quota(NO_QUOTA);
+    assert_eq!(user.missing(u64::MAX - NO_BYTES), 0);
+}
+
+#[test]
+fn what_was_charged_for_a_deleted_session_goes_back() {
+    let user = NodeRef::user("u", 100);
+    let session = NodeRef::session(user.clone(), "s");
+    let charge = user.charge(60).expect("it fits");
+    assert_eq!(session.kill(Death::Deleted), Some(held(1, 0)));
+    session.book(Some(60), None, charge);
+    assert_eq!((session.usage().bytes, user.usage().bytes), (60, 0));
 }

@@ -58,7 +58,7 @@ struct Ratio {
 }
 
 /// What tells contenders of one crate apart, and the same crate from itself in another case.
-const OF_CONTENDERS: [&str; 5] = ["api", "ttl", "index", "policy", "seed"];
+const OF_CONTENDERS: [&str; 6] = ["api", "ttl", "index", "policy", "quota", "seed"];
 
 pub(crate) fn run(mut flags: Flags) -> Result<()> {
     let (mut out, mut markdown, mut note) = (None, None, String::new());
@@ -139,6 +139,7 @@ impl Row {
     fn is_variant(&self) -> bool {
         self.is("api", "raw")
             || self.is("policy", "s3-fifo")
+            || self.is("quota", "off")
             || self.is("ttl", "true") && self.bench != "memory"
     }
 
@@ -153,6 +154,9 @@ impl Row {
         }
         if self.is("ttl", "true") {
             label += ", TTL";
+        }
+        if self.is("quota", "on") {
+            label += ", quotas";
         }
         if self.is("index", "true") {
             label += ", index by hand";

@@ -15,6 +15,7 @@ pub(super) fn all(cases: &[Case]) -> Vec<Picture> {
     all.extend(deletions(cases));
     all.extend(memory(cases));
     all.extend(hit_ratios(cases));
+    all.extend(tenants(cases));
     all
 }
 
@@ -113,13 +114,26 @@ fn over(cases: &[&Case], param: &str, title: &str, unit: &str, is_log: bool) -> 
     (!cases.is_empty()).then(|| Picture { name: slug(title), svg })
 }
 
+/// The quiet tenant's hit ratio, a picture alone and one beside a scan.
+fn tenants(cases: &[Case]) -> Vec<Picture> {
+    let picture = |case: &Case| {
+        let rows: Vec<Bar> = case.rows.iter().map(bar).collect();
+        let beside = if case.text("scan") == "on" { "beside a scan" } else { "alone" };
+        let title = format!("tenants: hit ratio {beside}");
+        Picture { name: slug(&title), svg: bars(&title, "of requests", &rows, false) }
+    };
+    cases.iter().filter(|case| case.is("tenants", "hit_ratio")).map(picture).collect()
+}
+
+/// The figure itself with its spread.
+fn bar(row: &Row) -> Bar {
+    let least = row.samples.iter().copied().fold(row.value, f64::min);
+    let most = row.samples.iter().copied().fold(row.value, f64::max);
+    Bar { label: row.label(), value: row.value, least, most }
+}
+
 fn memory(cases: &[Case]) -> Vec<Picture> {
     let picture = |case: &Case| {
-        let bar = |row: &Row| {
-            let least = row.samples.iter().copied().fold(row.value, f64::min);
-            let most = row.samples.iter().copied().fold(row.value, f64::max);
-            Bar { label: row.label(), value: row.value, least, most }
-        };
         let rows: Vec<Bar> = case.rows.iter().map(bar).collect();
         let title = format!("memory beside key and value: {}", case.text("layout"));
         Picture { name: slug(&title), svg: bars(&title, "bytes an entry", &rows, false) }
