@@ -38,7 +38,7 @@ impl<V: Value, S> Core<V, S> {
         let guard = pin();
         // A look before anything is made: a condition that does not hold costs no allocation.
         let sight = self.look(target, &guard);
-        if is_hopeless(condition, &sight) {
+        if condition != Condition::Always && is_hopeless(condition, &sight) {
             return Ok(None);
         }
         self.make_way(target, &sight, bytes, &guard)?;

@@ -176,7 +176,8 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
-                self.replaced(entry, old, went, charge);
+                entry.owner().book(Some(self.bytes), Some(went), charge);
+                self.replaced(old, went);
                 if !heritage.indexed {
                     self.linked(entry);
                 }
@@ -188,17 +189,10 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         }
     }
 
-    /// Books that `entry` took the place and the count of `old`, of the same node and of `went`
-    /// bytes.
-    fn replaced(
-        &mut self,
-        entry: Seen<'_, V, Node>,
-        old: Seen<'_, V, Node>,
-        went: u64,
-        charge: Charge<'_>,
-    ) {
+    /// Retires `old` of `went` bytes, whose place and count in its node an entry took, and settles
+    /// with the budget.
+    fn replaced(&mut self, old: Seen<'_, V, Node>, went: u64) {
         let came = self.bytes;
-        entry.owner().book(Some(came), Some(went), charge);
         self.core.retire(old, went);
         if came >= went {
             self.hold.spend(came - went);
@@ -367,7 +361,8 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
-            self.replaced(entry, found, found.bytes(), charge);
+            node.book(Some(self.bytes), Some(found.bytes()), charge);
+            self.replaced(found, found.bytes());
             // The entry has the count of `found`; ours goes.
             core.release(hash, node, guard);
         } else {
