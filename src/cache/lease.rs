@@ -168,7 +168,8 @@ impl<V: Value, S> Core<V, S> {
             }
             self.make_room_in_steps(target.hash, bytes)?;
         }
-        let guard = self.pin_near_quota(target, bytes, Condition::Always)?;
+        self.come_near_quota(target, bytes, Condition::Always)?;
+        let guard = pin();
         let (mut writer, mut draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
         let shown = show(&draft);
         let version = writer.version();

@@ -133,9 +133,22 @@ impl<V: Value, S> Core<V, S> {
         went: u64,
         guard: &Guard,
     ) -> Result<Charge<'g>> {
-        if !self.directory.quotas.are_set() {
-            return Ok(Charge::NONE);
+        if self.directory.quotas.are_set() {
+            self.charge_user(target, node, came, went, guard)
+        } else {
+            Ok(Charge::NONE)
         }
+    }
+
+    #[inline(never)]
+    fn charge_user<'g>(
+        &self,
+        target: &Target<'_>,
+        node: &'g Node,
+        came: u64,
+        went: u64,
+        guard: &Guard,
+    ) -> Result<Charge<'g>> {
         let Some(user) = node.payer() else { return Ok(Charge::NONE) };
         check(user.quota(), came, went)?;
         let growth = came.saturating_sub(went);
@@ -189,13 +202,26 @@ impl<V: Value, S> Core<V, S> {
         came: u64,
         guard: &'g Guard,
     ) -> Result<()> {
-        if !self.directory.quotas.are_set() {
-            return Ok(());
+        if self.directory.quotas.are_set() {
+            self.make_way_over(target, seen(sight), came, guard)
+        } else {
+            Ok(())
         }
-        let went = bytes_of(sight);
-        let node = match sight {
-            Sight::Absent => self.node_of(target, guard),
-            Sight::Present(_, old) | Sight::Loading(_, old) => Some(old.owner()),
+    }
+
+    /// As [`make_way`](Self::make_way), for an entry that takes the place of `old`.
+    #[inline(never)]
+    fn make_way_over<'g>(
+        &'g self,
+        target: &Target<'_>,
+        old: Option<Seen<'g, V, Node>>,
+        came: u64,
+        guard: &'g Guard,
+    ) -> Result<()> {
+        let went = old.map_or(0, |old| old.bytes());
+        let node = match old {
+            Some(old) => Some(old.owner()),
+            None => self.node_of(target, guard),
         };
         match (node, target.namespace()) {
             (Some(node), _) => {
@@ -225,22 +251,23 @@ impl<V: Value, S> Core<V, S> {
         })
     }
 
-    /// A guard for a write of so many bytes, once its user is not too far over its quota for one.
+    /// Before a write of so many bytes takes its guard: brings its user near enough to its quota for
+    /// one write.
     #[inline]
-    pub(super) fn pin_near_quota(
+    pub(super) fn come_near_quota(
         &self,
         target: &Target<'_>,
         bytes: u64,
         condition: Condition,
-    ) -> Result<Guard> {
-        let guard = pin();
-        if !self.directory.quotas.are_set() || !self.is_far_over(target, bytes, &guard) {
-            return Ok(guard);
+    ) -> Result<()> {
+        if self.directory.quotas.are_set() && self.is_far_over(target, bytes, &pin()) {
+            self.trim_in_steps(target, bytes, condition)
+        } else {
+            Ok(())
         }
-        drop(guard);
-        self.come_near_quota(target, bytes, condition)
     }
 
+    #[inline(never)]
     fn is_far_over(&self, target: &Target<'_>, bytes: u64, guard: &Guard) -> bool {
         let user = self.known(target, guard).and_then(Node::payer);
         user.is_some_and(|user| user.missing(bytes) > self.quota_step())
@@ -252,19 +279,14 @@ impl<V: Value, S> Core<V, S> {
     }
 
     #[cold]
-    fn come_near_quota(
-        &self,
-        target: &Target<'_>,
-        bytes: u64,
-        condition: Condition,
-    ) -> Result<Guard> {
+    fn trim_in_steps(&self, target: &Target<'_>, bytes: u64, condition: Condition) -> Result<()> {
         loop {
             let guard = pin();
             let sight = self.look(target, &guard);
             if is_hopeless(condition, &sight) {
-                return Ok(guard);
+                return Ok(());
             }
-            let went = bytes_of(&sight);
+            let went = seen(&sight).map_or(0, |old| old.bytes());
             let growth = bytes.saturating_sub(went);
             let user = self.known(target, &guard).and_then(Node::payer);
             let Some(user) = user.filter(|user| {
@@ -272,10 +294,10 @@ impl<V: Value, S> Core<V, S> {
                     && user.missing(growth) > self.quota_step()
                     && self.settings.eviction.is_some()
             }) else {
-                return Ok(guard);
+                return Ok(());
             };
             if self.make_quota_room(user, growth, Some(target), &guard).room == Room::None {
-                return Ok(guard);
+                return Ok(());
             }
             drop(guard);
             self.flush();
@@ -408,11 +430,12 @@ enum Struck {
     Untouched,
 }
 
-/// Bytes of the entry that a write would take the place of.
-fn bytes_of<V: Value>(sight: &Sight<'_, V>) -> u64 {
+/// The entry that a write would take the place of.
+#[inline]
+fn seen<'g, V: Value>(sight: &Sight<'g, V>) -> Option<Seen<'g, V, Node>> {
     match sight {
-        Sight::Absent => 0,
-        Sight::Present(_, old) | Sight::Loading(_, old) => old.bytes(),
+        Sight::Absent => None,
+        Sight::Present(_, old) | Sight::Loading(_, old) => Some(*old),
     }
 }
 

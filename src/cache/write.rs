@@ -35,10 +35,11 @@ impl<V: Value, S> Core<V, S> {
             self.report_refused(target, times.version, bytes);
             return Ok(Some(times.version));
         }
-        let guard = self.pin_near_quota(target, bytes, condition)?;
+        self.come_near_quota(target, bytes, condition)?;
+        let guard = pin();
         // A look before anything is made: a condition that does not hold costs no allocation.
         let sight = self.look(target, &guard);
-        if is_hopeless(condition, &sight) {
+        if condition != Condition::Always && is_hopeless(condition, &sight) {
             return Ok(None);
         }
         self.make_way(target, &sight, bytes, &guard)?;
@@ -77,7 +78,8 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         loop {
             self.relieve()?;
-            let guard = self.pin_near_quota(target, 0, Condition::Present)?;
+            self.come_near_quota(target, 0, Condition::Present)?;
+            let guard = pin();
             let sight = self.look(target, &guard);
             let Sight::Present(slot, old) = &sight else { return Ok(None) };
             let stored: Result<_> = change(old.value()).with_input(|input| {
@@ -234,6 +236,7 @@ impl<V: Value, S> Core<V, S> {
 }
 
 /// Whether a write with the condition does nothing, given what stands there.
+#[inline]
 pub(super) fn is_hopeless<V: Value>(condition: Condition, sight: &Sight<'_, V>) -> bool {
     match (condition, sight) {
         (Condition::Absent, Sight::Present(..)) => true,

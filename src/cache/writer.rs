@@ -177,7 +177,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
-                self.replaced(entry, old, went, Exit::Replaced, charge);
+                self.core.report_replaced(old, entry, Exit::Replaced);
+                entry.owner().book(Some(self.bytes), Some(went), charge);
+                self.replaced(old, went);
                 if !heritage.indexed {
                     self.linked(entry);
                 }
@@ -189,19 +191,10 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         }
     }
 
-    /// Books that `entry` took the place and the count of `old`, of the same node and of `went`
-    /// bytes.
-    fn replaced(
-        &mut self,
-        entry: Seen<'_, V, Node>,
-        old: Seen<'_, V, Node>,
-        went: u64,
-        exit: Exit,
-        charge: Charge<'_>,
-    ) {
+    /// Retires `old` of `went` bytes, whose place and count in its node an entry took, and settles
+    /// with the budget.
+    fn replaced(&mut self, old: Seen<'_, V, Node>, went: u64) {
         let came = self.bytes;
-        self.core.report_replaced(old, entry, exit);
-        entry.owner().book(Some(came), Some(went), charge);
         self.core.retire(old, went);
         if came >= went {
             self.hold.spend(came - went);
@@ -371,7 +364,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         draft.prepare(node, State::Live, heritage);
         let entry = core.table.replace(slot, draft, guard)?;
         if same {
-            self.replaced(entry, found, found.bytes(), exit, charge);
+            core.report_replaced(found, entry, exit);
+            node.book(Some(self.bytes), Some(found.bytes()), charge);
+            self.replaced(found, found.bytes());
             // The entry has the count of `found`; ours goes.
             core.release(hash, node, guard);
         } else {

@@ -406,22 +406,23 @@ impl Node {
 
     /// Books an entry of this node that came, and one that went where it was replaced. What was
     /// charged for it is in the user's total already.
+    #[inline]
     pub(crate) fn book(&self, came: Option<u64>, went: Option<u64>, charge: Charge<'_>) {
         let change = came.unwrap_or(0).wrapping_sub(went.unwrap_or(0));
         let charged = charge.spend();
         debug_assert!(charged == 0 || charged == change, "charged {charged}, not {change}");
-        // Relaxed: statistics; they wrap below zero only in between.
-        if change != 0
-            && let Some(user) = self.user()
-        {
-            let before = self.bytes.fetch_add(change, Ordering::Relaxed);
-            // Of a session that was deleted the user's total has nothing any more.
-            let of_user = if before & BYTES_APART == 0 { change } else { 0 };
-            if of_user != charged {
-                user.bytes.fetch_add(of_user.wrapping_sub(charged), Ordering::Relaxed);
+        if change != 0 {
+            let own =
+                if self.kind == Kind::Session { change } else { change.wrapping_sub(charged) };
+            // Relaxed: statistics; they wrap below zero only in between.
+            let before = self.bytes.fetch_add(own, Ordering::Relaxed);
+            if let Some(user) = self.user() {
+                // Of a session that was deleted the user's total has nothing any more.
+                let of_user = if before & BYTES_APART == 0 { change } else { 0 };
+                if of_user != charged {
+                    user.bytes.fetch_add(of_user.wrapping_sub(charged), Ordering::Relaxed);
+                }
             }
-        } else if change != charged {
-            self.bytes.fetch_add(change.wrapping_sub(charged), Ordering::Relaxed);
         }
         // A session's entries are counted with its word.
         if let Some(sessions) = self.sessions() {

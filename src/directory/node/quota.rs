@@ -79,8 +79,9 @@ impl Charge<'_> {
     pub(crate) const NONE: Self = Self { user: None, bytes: 0 };
 
     /// The bytes, which are the caller's to book.
-    pub(super) fn spend(mut self) -> u64 {
-        std::mem::take(&mut self.bytes)
+    #[inline]
+    pub(super) fn spend(self) -> u64 {
+        std::mem::ManuallyDrop::new(self).bytes
     }
 }
 
