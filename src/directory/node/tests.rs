@@ -49,7 +49,7 @@ fn a_session_dies_with_its_user_and_not_the_other_way_round() {
 
 #[test]
 fn what_died_knows_how_and_the_first_death_counts() {
-    let user = NodeRef::user("u");
+    let user = NodeRef::user("u", NO_QUOTA);
     let (one, two) = (NodeRef::session(user.clone(), "1"), NodeRef::session(user.clone(), "2"));
     assert_eq!(one.cause_of_death(), None);
     assert!(one.kill(Death::Deleted).is_some());
@@ -63,10 +63,10 @@ fn what_died_knows_how_and_the_first_death_counts() {
         assert!(node.kill(death).is_some());
         node.cause_of_death()
     };
-    assert_eq!(of(NodeRef::user("u"), Death::Cleared), Some(RemovalCause::Cleared));
+    assert_eq!(of(NodeRef::user("u", NO_QUOTA), Death::Cleared), Some(RemovalCause::Cleared));
     assert_eq!(of(NodeRef::global(), Death::Deleted), Some(RemovalCause::Cleared));
     assert_eq!(of(NodeRef::global(), Death::Closed), None);
-    let cleared = NodeRef::user("u");
+    let cleared = NodeRef::user("u", NO_QUOTA);
     let session = NodeRef::session(cleared.clone(), "s");
     assert!(cleared.kill(Death::Cleared).is_some());
     assert_eq!(session.cause_of_death(), Some(RemovalCause::Cleared));
