@@ -438,6 +438,11 @@ impl<V: Value, S> Core<V, S> {
         entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
     }
 
+    /// What all shards hold together, in what entries weigh.
+    pub(crate) fn total(&self) -> u64 {
+        self.settings.max_entries.unwrap_or(self.budget.max())
+    }
+
     /// What an entry counts for in eviction.
     pub(crate) fn weight(&self, entry: Seen<'_, V, Node>) -> u64 {
         if self.entries_budget.is_some() { 1 } else { entry.bytes() }

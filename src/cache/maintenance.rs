@@ -173,6 +173,10 @@ impl Maintenance {
         // A guard for each piece: none is held for long.
         let progress = self.step(core, budget, &pin());
         let mut step = Step { progress, is_behind: progress.pending, due: None };
+        let left = budget.saturating_sub(step.progress.examined);
+        let down = core.come_down(left / 2);
+        step.is_behind |= down.pending;
+        step.progress.add(down);
         let shards = core.shards.len();
         let first = self.worker.try_lock().map_or(0, |mut worker| {
             worker.shard = (worker.shard + 1) % shards;
@@ -310,8 +314,9 @@ impl<V: Value, S> Core<V, S> {
             examined += 1;
             self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
         };
-        let retired =
-            node.handles().compact(guard, leads_somewhere, |bytes| account.reserve(bytes));
+        let retired = node.handles().compact(guard, leads_somewhere, |bytes| {
+            account.reserve(bytes) || self.make_way(account, bytes)
+        });
         account.release(retired);
         examined
     }
@@ -321,6 +326,10 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
         let step = self.maintenance.round(self, budget, net);
         self.flush_idle();
+        if self.budget.is_coming_down() {
+            // What the round gave back goes, too.
+            let _ = self.budget.come_down();
+        }
         step
     }
 }

@@ -13,6 +13,7 @@ mod load;
 mod maintenance;
 mod node_cell;
 mod read;
+mod resize;
 mod room;
 mod scope;
 mod stats;
@@ -356,7 +357,7 @@ impl<V: Value, S> Cache<V, S> {
         self.core.maintain(budget, 0).progress
     }
 
-    /// Returns the bound on the memory in use, in bytes.
+    /// Returns the bound on the memory in use, in bytes; see [`set_max_bytes`](Self::set_max_bytes).
     pub fn capacity_bytes(&self) -> u64 {
         self.core.budget.max()
     }

@@ -127,6 +127,8 @@ pub(crate) struct Tended {
 pub(crate) enum Need {
     Bytes(u64),
     Entry,
+    /// So many bytes are to go, for nothing that comes.
+    Less(u64),
 }
 
 /// What a search for room came to.
@@ -340,6 +342,7 @@ impl<V: Value, S> Core<V, S> {
         let Some(mut upkeep) = self.shards[shard].upkeep.try_lock() else { return false };
         let mut turn = Turn::new(self, shard, guard);
         let admitted = upkeep.policy.as_mut().is_none_or(|policy| {
+            policy.set_total(self.total());
             self.with_share(|share| policy.admits(hash, bytes, share, &mut turn))
         });
         turn.settle(&mut upkeep);
