@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use crate::budget::Account;
 use crate::cache::core::Core;
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
@@ -221,7 +222,8 @@ impl Maintenance {
                     return true;
                 }
                 Work::Compact(node) => {
-                    progress.examined += core.compact(&node, guard);
+                    let make_way = |account: Account<'_>, bytes| core.make_way(account, bytes);
+                    progress.examined += core.compact(&node, guard, make_way);
                     job.weight
                 }
             }
@@ -305,8 +307,14 @@ impl Worker {
 }
 
 impl<V: Value, S> Core<V, S> {
-    /// Drops stale handles of a node; answers how many were looked at.
-    pub(crate) fn compact(&self, node: &Node, guard: &Guard) -> usize {
+    /// Drops stale handles of a node; answers how many were looked at. `make_way` reserves what it
+    /// takes where the budget has none free.
+    pub(crate) fn compact(
+        &self,
+        node: &Node,
+        guard: &Guard,
+        mut make_way: impl FnMut(Account<'_>, u64) -> bool,
+    ) -> usize {
         // Handles of all shards: their bytes are booked on any one.
         let account = self.budget.account(0);
         let mut examined = 0;
@@ -315,7 +323,7 @@ impl<V: Value, S> Core<V, S> {
             self.table.probe(handle, guard).any(|(_, entry)| std::ptr::eq(entry.owner_ptr(), node))
         };
         let retired = node.handles().compact(guard, leads_somewhere, |bytes| {
-            account.reserve(bytes) || self.make_way(account, bytes)
+            account.reserve(bytes) || make_way(account, bytes)
         });
         account.release(retired);
         examined

@@ -62,22 +62,34 @@ impl<V: Value, S> Core<V, S> {
         progress
     }
 
-    /// Reserves what lets the cache become smaller by more than that, while its bound comes down.
+    /// Reserves so many bytes for what frees more than that, a compaction of handles: a full cache
+    /// evicts for it, or handles would take ever more of it.
     pub(super) fn make_way(&self, account: Account<'_>, bytes: u64) -> bool {
-        const TRIES: usize = 64;
-        self.budget.is_coming_down()
-            && self.settings.eviction.is_some()
-            && (0..TRIES).any(|shard| {
-                self.evict_some(account.missing(bytes).max(1), shard) && account.reserve(bytes)
+        // Each try frees 64 entries, or all that is missing. Others may take it.
+        let tries = 64 + bytes / 4096;
+        self.settings.eviction.is_some()
+            && (0..tries).any(|shard| {
+                let short = account.missing(bytes).max(1);
+                let hash = self.hash_in(shard as usize);
+                let need = if self.budget.is_coming_down() {
+                    Need::Less(short)
+                } else {
+                    Need::Bytes(short)
+                };
+                self.make_room(hash, need, &pin()).is_ok() && account.reserve(bytes)
             })
     }
 
     /// Evicts some entries, of so many bytes at most, beginning with this shard; `false` where
     /// nothing may go at present.
     fn evict_some(&self, bytes: u64, shard: usize) -> bool {
-        let shard = shard & (self.shards.len() - 1);
-        let hash = (shard * self.shard_buckets()) as u64;
+        let hash = self.hash_in(shard);
         self.make_room(hash, Need::Less(bytes), &pin()).is_ok()
+    }
+
+    /// What stands for a key of a shard.
+    fn hash_in(&self, shard: usize) -> u64 {
+        ((shard & (self.shards.len() - 1)) * self.shard_buckets()) as u64
     }
 
     fn shrink_to(&self, bytes: u64) -> u64 {

@@ -13,6 +13,7 @@
 //! deleter's detach one comes first, so either the deleter finds the handle or the pusher sees
 //! the death and sweeps.
 
+use crate::budget::Account;
 use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
 use crate::cache::hold::Hold;
 use crate::cache::maintenance::Job;
@@ -399,9 +400,16 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         if handles < FEW || handles < 2 * node.count() {
             return;
         }
-        if handles <= AT_ONCE {
-            self.core.compact(node, guard);
-        } else {
+        let mut waits = handles > AT_ONCE;
+        if !waits {
+            // Nothing is evicted for it on behalf of who has just published: that might go.
+            let mut none = |_: Account<'_>, _| {
+                waits = true;
+                false
+            };
+            self.core.compact(node, guard, &mut none);
+        }
+        if waits {
             self.core.maintenance.push(Job::compact(node));
             self.core.finish_if_closed();
         }
