@@ -24,6 +24,8 @@ mod memory;
 mod namespace;
 mod options;
 mod policy;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod pressure;
 mod reclaim;
 mod storage;
 mod stripe;
@@ -54,6 +56,8 @@ pub use self::item::{Item, Removed, Usage, Version};
 pub use self::namespace::{MAX_ID_BYTES, MAX_KEY_BYTES, Namespace};
 pub use self::options::{Condition, SetOptions};
 pub use self::policy::Eviction;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub use self::pressure::{PressureFigures, PressureOptions, PressureWatcher};
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;

@@ -309,6 +309,12 @@ impl<V: Value, S> Cache<V, S> {
         &self.core
     }
 
+    /// The cache without keeping it alive.
+    #[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+    pub(crate) fn downgrade(&self) -> WeakCache<V, S> {
+        WeakCache(Arc::downgrade(&self.core))
+    }
+
     /// Takes a guard, for [`Scope::get_ref`] or around several calls in a row.
     pub fn pin(&self) -> Guard {
         pin()
@@ -365,6 +371,17 @@ impl<V: Value, S> Cache<V, S> {
     /// Returns the memory in use, in bytes: live, and deleted but not yet freed.
     pub fn used_bytes(&self) -> u64 {
         self.core.live_bytes() + self.core.retired_bytes()
+    }
+}
+
+/// A cache that somebody else keeps alive, or nobody does.
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+pub(crate) struct WeakCache<V: Value, S>(std::sync::Weak<Core<V, S>>);
+
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+impl<V: Value, S> WeakCache<V, S> {
+    pub(crate) fn upgrade(&self) -> Option<Cache<V, S>> {
+        self.0.upgrade().map(Cache::new)
     }
 }
 
