@@ -47,7 +47,8 @@ pub use self::backend::{RedisOptions, RedisStorage};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub use self::backend::{SqlFigures, SqlOptions, SqlStorage};
 pub use self::cache::{
-    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Scope, Stats, Violations,
+    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Refresh, Scope, Stats,
+    Violations,
 };
 pub use self::clock::MockClock;
 pub use self::error::{Error, ErrorKind, Part, Result};

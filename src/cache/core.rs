@@ -12,6 +12,7 @@ use crossbeam_utils::CachePadded;
 use crate::budget::{Account, Budget};
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
+use crate::cache::refresh::{Refreshed, Refreshing};
 use crate::cache::upkeep::{Events, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, Node, Shortcuts};
@@ -59,6 +60,7 @@ pub(crate) struct Core<V: Value, S> {
     /// The last wait for readers, so that what is retired could be freed, was in vain.
     pub(super) readers_stall: AtomicBool,
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
+    pub(super) refreshed: Refreshed,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Core<V: Value, S> {
 pub(crate) struct Settings<V: Value> {
     /// For entries without a TTL of their own; `None`: they have none.
     pub(crate) expiry: Option<ExpiryPolicy<V>>,
+    /// When loaded values are loaded again, where they are.
+    pub(crate) refreshing: Option<Refreshing>,
     pub(crate) max_value_bytes: usize,
     pub(crate) max_retired_bytes: u64,
     pub(crate) weigher: Option<Weigher<V>>,
@@ -217,6 +221,7 @@ impl<V: Value, S> Core<V, S> {
             driver: std::sync::OnceLock::new(),
             readers_stall: AtomicBool::new(false),
             retired: Arc::new(Retired::new()),
+            refreshed: Refreshed::default(),
         }
     }
 
@@ -228,6 +233,12 @@ impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    /// The time of a write without a deadline. Exact only where its age is going to be asked for.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Nanos {
+        if self.settings.refreshing.is_some() { self.clock.now() } else { self.clock.stamp() }
     }
 
     /// Buckets of a shard.

@@ -26,6 +26,11 @@ pub struct Stats {
     pub overflow_lines: u64,
     /// Whether deleted data is waiting to be reclaimed.
     pub reclaim_pending: bool,
+    /// Values that were replaced by a refresh (see
+    /// [`refresh_after`](crate::CacheBuilder::refresh_after)).
+    pub refreshes: u64,
+    /// Refreshes that failed: their loader did, or what it loaded could not be stored.
+    pub failed_refreshes: u64,
 }
 
 impl<V: Value, S> Core<V, S> {
@@ -39,6 +44,8 @@ impl<V: Value, S> Core<V, S> {
             table_bytes: self.table.base_bytes() + self.directory.shortcuts.bytes(),
             overflow_lines: self.table.overflow_lines() as u64,
             reclaim_pending: self.maintenance.is_pending(),
+            refreshes: self.refreshed.stored(),
+            failed_refreshes: self.refreshed.failed(),
         }
     }
 }

@@ -88,7 +88,7 @@ impl<V: Value, S> Core<V, S> {
                 let extent = self.extent(&input)?;
                 let times = Times {
                     version: Version::next(),
-                    created: self.clock.stamp(),
+                    created: self.stamp(),
                     deadline: old.deadline(),
                     sliding: old.sliding(),
                     keep_ttl: false,
@@ -194,7 +194,7 @@ impl<V: Value, S> Core<V, S> {
                 let (deadline, sliding) = span.end(now);
                 (now, deadline, sliding)
             }
-            None => (self.clock.stamp(), NEVER, None),
+            None => (self.stamp(), NEVER, None),
         };
         Ok(Times { version, created, deadline, sliding, keep_ttl: options.keeps_ttl() })
     }

@@ -168,6 +168,10 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         // leaves the push of a handle to us.
         let mut heritage = Heritage::of(old);
         heritage.indexed |= cfg!(bug = "no_own_handle");
+        if self.times.version == old.version() {
+            // The same value with another time: whoever refreshes it goes on.
+            heritage.claim = old.claim();
+        }
         let went = old.bytes();
         let growth = self.bytes.saturating_sub(went);
         self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;
