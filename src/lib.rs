@@ -77,6 +77,11 @@ pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 #[doc = include_str!("../docs/web-sessions.md")]
 mod web_sessions_guide {}
 
+/// The code of the page on memory, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/pressure.md")]
+mod pressure_page {}
+
 /// What models look at that the interface does not show; no part of it.
 #[cfg(scopecache_loom)]
 #[doc(hidden)]

@@ -1,6 +1,8 @@
 //! Stale while revalidate: what becomes old is loaded again by one caller, and the others go on with
 //! the old value.
 
+#[path = "refresh/absent.rs"]
+mod absent;
 #[path = "refresh/calls.rs"]
 mod calls;
 #[path = "refresh/claims.rs"]

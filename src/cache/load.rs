@@ -75,6 +75,24 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     /// assert_eq!(item.data(), b"from the database");
     /// # Ok(()) }
     /// ```
+    ///
+    /// That there is no such row is remembered, too, but for ten seconds only:
+    ///
+    /// ```
+    /// # fn main() -> scopecache::Result<()> {
+    /// use scopecache::{Cache, ExpiryPolicy};
+    /// use std::time::Duration;
+    ///
+    /// let ttl = |row: &Option<String>| if row.is_some() { 3600 } else { 10 };
+    /// let rows: Cache<Option<String>> = Cache::builder()
+    ///     .expiry(ExpiryPolicy::per_entry(move |_, _, row: &Option<String>| {
+    ///         Some(Duration::from_secs(ttl(row)))
+    ///     }))
+    ///     .build()?;
+    /// let item = rows.user("ada")?.get_or_load("row 7", || std::io::Result::Ok(None))?;
+    /// assert!(item.value().is_none() && item.expires_at().is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn get_or_load<I, E>(
         &self,
         key: impl AsRef<[u8]>,

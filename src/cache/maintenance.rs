@@ -82,7 +82,8 @@ pub struct Progress {
     /// Dead and expired entries that were taken out of the table.
     pub freed_entries: u64,
     /// Whether something is left that could be done at once: deleted or expired data that is
-    /// not yet reclaimed, or entries that maintenance has yet to learn of.
+    /// not yet reclaimed, entries that maintenance has yet to learn of, or what is beyond a bound
+    /// that was lowered.
     pub pending: bool,
 }
 

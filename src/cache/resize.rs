@@ -174,7 +174,8 @@ impl<V: Value, S> Cache<V, S> {
     ///
     /// # Complexity
     ///
-    /// `O(entries that go)`, and 0.1 s at most to wait for readers.
+    /// `O(entries that go)`. Where readers keep what went, it waits for them; a wait of a tenth of a
+    /// second that is in vain is its last.
     pub fn shrink_to(&self, bytes: u64) -> u64 {
         self.core().shrink_to(bytes)
     }
