@@ -51,14 +51,15 @@ impl<V: Value, S> Core<V, S> {
         if self.settings.eviction.is_none() {
             return progress;
         }
-        while excess > 0 && progress.examined < budget {
+        let mut may_go = true;
+        while may_go && excess > 0 && progress.examined < budget {
             progress.examined += STEP;
-            if !self.evict_some(excess, progress.examined / STEP) {
-                return progress;
-            }
+            may_go = self.evict_some(excess, progress.examined / STEP);
             excess = self.budget.come_down();
         }
-        progress.pending = excess > 0;
+        progress.pending = may_go && excess > 0;
+        // Compactions were queued, and whoever closed the cache may have looked before.
+        self.finish_if_closed();
         progress
     }
 
@@ -115,6 +116,7 @@ impl<V: Value, S> Core<V, S> {
         }
         self.flush();
         let _ = self.budget.come_down();
+        self.finish_if_closed();
         self.live_bytes()
     }
 }
