@@ -37,6 +37,11 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         let excess = if self.settings.eviction.is_some() { Excess::Goes } else { Excess::Stays };
         self.budget.resize(bytes, excess);
+        for shard in &self.shards {
+            // The one who waits for this lock: no turn at a shard takes longer than a step. The total
+            // is read under it, so of two who come at a time the later bound stays.
+            shard.upkeep.lock().follow(self.total());
+        }
         Ok(())
     }
 

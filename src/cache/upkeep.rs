@@ -12,7 +12,7 @@
 //! the entry itself ([`Track`]), under the lock of its shard's [`Upkeep`]. So events may come
 //! twice, late or, where the ring was full, not at all; a lost one starts a repair.
 //!
-//! Nobody waits for the lock. Setters feed when their ring has filled up somewhat, and evict
+//! Nobody waits for the lock, but who changes the bound and who closes the cache. Setters feed when their ring has filled up somewhat, and evict
 //! when they find no room; the driver does the rest.
 //!
 //! # Handles do not multiply
@@ -168,6 +168,11 @@ impl Upkeep {
 
     fn bytes(&self) -> u64 {
         self.wheel.bytes() as u64 + self.policy.as_ref().map_or(0, Policy::bytes)
+    }
+
+    /// Lets the queues follow the bound of the whole cache.
+    pub(crate) fn follow(&mut self, total: u64) {
+        self.policy.iter_mut().for_each(|policy| policy.set_total(total));
     }
 
     /// What the budget was asked for.
@@ -342,7 +347,6 @@ impl<V: Value, S> Core<V, S> {
         let Some(mut upkeep) = self.shards[shard].upkeep.try_lock() else { return false };
         let mut turn = Turn::new(self, shard, guard);
         let admitted = upkeep.policy.as_mut().is_none_or(|policy| {
-            policy.set_total(self.total());
             self.with_share(|share| policy.admits(hash, bytes, share, &mut turn))
         });
         turn.settle(&mut upkeep);

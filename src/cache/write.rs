@@ -161,7 +161,8 @@ impl<V: Value, S> Core<V, S> {
             version: old.version(),
         };
         let draft = Draft::copy_of(old, &header);
-        let mut writer = Writer::new(self, target, header, draft.bytes(), guard);
+        let mut writer =
+            Writer::new(self, target, header, draft.bytes(), guard).with_claim(old.claim());
         Ok(writer.replace_visible(draft, slot, old, guard)?.is_ok())
     }
 

@@ -156,8 +156,7 @@ impl Policy {
         }
     }
 
-    /// Follows the bound of the whole cache; asked at every turn, so that a shard learns of it by
-    /// itself.
+    /// Follows the bound of the whole cache.
     pub(crate) fn set_total(&mut self, total: u64) {
         if total == self.total {
             return;

@@ -27,6 +27,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+pub(crate) use self::claim::RefreshClaim;
 pub(crate) use self::draft::{Draft, Heritage};
 pub(crate) use self::track::{LAST_TICK, Track};
 use crate::clock::{NEVER, Nanos};

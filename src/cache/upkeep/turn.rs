@@ -100,9 +100,6 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
 
     /// Looks at the entries of the events in the ring.
     pub(super) fn feed(&mut self, upkeep: &mut Upkeep, left: &mut usize) {
-        if let Some(policy) = &mut upkeep.policy {
-            policy.set_total(self.core.total());
-        }
         while *left > 0 && self.reserve(upkeep) {
             let Some(hash) = self.share().events.ring.pop() else { return };
             *left -= 1;

@@ -24,9 +24,9 @@ const TICKS: u64 = 63;
 
 /// What an entry remembers of its refreshes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Claim(u8);
+pub(crate) struct RefreshClaim(u8);
 
-impl Claim {
+impl RefreshClaim {
     /// Of an entry whose refresh failed at a tick.
     fn resting(tick: u64) -> Self {
         Self(1 + ((tick + 2) % TICKS) as u8).shifted()
@@ -61,7 +61,7 @@ impl<V: Value, O> Seen<'_, V, O> {
         let marks = &self.header().marks;
         // Relaxed: see the head of this file.
         let now = marks.load(Ordering::Relaxed);
-        if !Claim::of(now).is_free(tick) {
+        if !RefreshClaim::of(now).is_free(tick) {
             return false;
         }
         if cfg!(bug = "claim_by_store") {
@@ -72,14 +72,14 @@ impl<V: Value, O> Seen<'_, V, O> {
         marks
             // Relaxed: as above. A read-modify-write: of two who come at a time one gets it.
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                Claim::of(now).is_free(tick).then_some(now & INDEXED | CLAIMED)
+                RefreshClaim::of(now).is_free(tick).then_some(now & INDEXED | CLAIMED)
             })
             .is_ok()
     }
 
     /// Gives the right back; after a failure at a tick, not at once.
     pub(crate) fn end_refresh(&self, failed_at: Option<u64>) {
-        let claim = failed_at.map_or(Claim::default(), Claim::resting);
+        let claim = failed_at.map_or(RefreshClaim::default(), RefreshClaim::resting);
         // Relaxed: as above.
         let _ = self.header().marks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             Some(now & INDEXED | claim.to_marks())
@@ -87,9 +87,9 @@ impl<V: Value, O> Seen<'_, V, O> {
     }
 
     /// For a copy with the same version.
-    pub(crate) fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> RefreshClaim {
         // Relaxed: as above.
-        Claim::of(self.header().marks.load(Ordering::Relaxed))
+        RefreshClaim::of(self.header().marks.load(Ordering::Relaxed))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_failure_rests_for_one_to_two_ticks() {
         for tick in [0, 1, 60, 61, 62, 63, 64, 1_000_003] {
-            let claim = Claim::resting(tick);
+            let claim = RefreshClaim::resting(tick);
             assert!(claim.to_marks() & (INDEXED | CLAIMED) == 0, "its own bits alone");
             let free = |after: u64| claim.is_free(tick + after);
             assert!(!free(0) && !free(1), "{tick}");
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn what_is_claimed_is_not_free_and_what_is_new_is() {
-        assert!(Claim::default().is_free(0) && Claim::default().is_free(u64::MAX));
-        assert!(!Claim(CLAIMED).is_free(5));
-        assert!(Claim::of(INDEXED).is_free(5));
+        assert!(RefreshClaim::default().is_free(0) && RefreshClaim::default().is_free(u64::MAX));
+        assert!(!RefreshClaim(CLAIMED).is_free(5));
+        assert!(RefreshClaim::of(INDEXED).is_free(5));
     }
 }

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::claim::Claim;
+use super::claim::RefreshClaim;
 use super::{
     CREDIT, Entry, Header, INDEXED, MOST_CREDIT, PLACEHOLDER, Seen, Sliding, State, Track, bytes,
     shape,
@@ -33,7 +33,7 @@ pub(crate) struct Heritage {
     pub(crate) credit: u8,
     pub(crate) track: Track,
     /// Who refreshes it; of a copy that has the same version.
-    pub(crate) claim: Claim,
+    pub(crate) claim: RefreshClaim,
 }
 
 impl Heritage {
@@ -44,7 +44,7 @@ impl Heritage {
             indexed: old.is_indexed(),
             credit: (old.credit() + 1).min(MOST_CREDIT),
             track: old.track().unwrap_or_default(),
-            claim: Claim::default(),
+            claim: RefreshClaim::default(),
         }
     }
 }
