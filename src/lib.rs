@@ -24,6 +24,8 @@ mod memory;
 mod namespace;
 mod options;
 mod policy;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod pressure;
 mod reclaim;
 mod removal;
 mod storage;
@@ -46,8 +48,8 @@ pub use self::backend::{RedisOptions, RedisStorage};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub use self::backend::{SqlFigures, SqlOptions, SqlStorage};
 pub use self::cache::{
-    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, RemovalCounts, Scope,
-    Snapshot, Stats, UserMisses, UserUsage, Violations,
+    Cache, CacheBuilder, EntryRef, Lease, Maintenance, OnFull, Progress, Refresh, RemovalCounts,
+    Scope, Snapshot, Stats, UserMisses, UserUsage, Violations,
 };
 pub use self::clock::MockClock;
 pub use self::error::{Error, ErrorKind, Part, Result};
@@ -56,6 +58,8 @@ pub use self::item::{Item, Removed, Usage, Version};
 pub use self::namespace::{MAX_ID_BYTES, MAX_KEY_BYTES, Namespace};
 pub use self::options::{Condition, SetOptions};
 pub use self::policy::Eviction;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub use self::pressure::{PressureFigures, PressureOptions, PressureWatcher};
 pub use self::reclaim::Guard;
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
 pub use self::reclaim::quiesce;
@@ -74,6 +78,11 @@ pub use self::value::{Blob, IntoValue, SmallBytes, Value};
 #[cfg(all(doctest, feature = "examples"))]
 #[doc = include_str!("../docs/web-sessions.md")]
 mod web_sessions_guide {}
+
+/// The code of the page on memory, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/pressure.md")]
+mod pressure_page {}
 
 /// What models look at that the interface does not show; no part of it.
 #[cfg(scopecache_loom)]

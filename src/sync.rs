@@ -41,9 +41,9 @@ pub(crate) use self::imp::{ThreadId, current};
 /// executions of every model, and sums commute. Shuttle sees them.
 pub(crate) mod figures {
     #[cfg(not(scopecache_loom))]
-    pub(crate) use super::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use super::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
     #[cfg(scopecache_loom)]
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 }
 
 /// A bounded queue that any thread may push to and take from; who takes something sees what came

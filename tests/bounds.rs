@@ -16,6 +16,8 @@ mod loads;
 mod memory;
 #[path = "support/pressure.rs"]
 mod pressure;
+#[path = "bounds/resize.rs"]
+mod resize;
 #[path = "support/same_hash.rs"]
 mod same_hash;
 

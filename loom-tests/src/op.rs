@@ -102,6 +102,15 @@ pub enum Op {
     Load(Place, u32),
     /// Gets or loads, and the loader reads the key before it answers.
     LoadWithGetInside(Place, u32),
+    /// Reads, and where the value is a second old and nobody refreshes it, replaces it.
+    Refresh(Place, u32),
+    /// Reads, and where the value is a second old and nobody refreshes it, keeps the right to do so,
+    /// to the end of the execution if need be.
+    ClaimRefresh(Place),
+    /// Replaces the value by the right that is kept, if it is.
+    FulfilRefresh(Place, u32),
+    /// Gives the right that is kept back, if it is.
+    DropRefresh(Place),
     /// Moves the clock on.
     Advance(u64),
     /// Lets maintenance look through the table for what has expired.
@@ -138,7 +147,11 @@ impl Op {
             | Self::HoldLease(place, _)
             | Self::FulfilHeld(place)
             | Self::Load(place, _)
-            | Self::LoadWithGetInside(place, _) => Some(place),
+            | Self::LoadWithGetInside(place, _)
+            | Self::Refresh(place, _)
+            | Self::ClaimRefresh(place)
+            | Self::FulfilRefresh(place, _)
+            | Self::DropRefresh(place) => Some(place),
             Self::OpenScopes
             | Self::Keys(_)
             | Self::DeleteAll(_)

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use scopecache::{
     Cache, Condition as When, ErrorKind, Guard, Lease, Maintenance, MockClock, Namespace, OnFull,
-    Scope, SetOptions, Version,
+    Refresh, Scope, SetOptions, Version,
 };
 
 use crate::op::{Op, Owner, Place};
-use crate::spec::{Condition, Event, Fact, Name, Ttl};
+use crate::spec::{Condition, Event, Fact, Name, REFRESH_AFTER, Ttl};
 
 type Scopes = BTreeMap<Owner, Scope<Counted, Spread>>;
 /// With the value that each is to be fulfilled with.
 type Leases = BTreeMap<Name, (u32, Lease<Counted, Spread>)>;
+/// With the value that each is to replace.
+type Refreshes = BTreeMap<Name, (u32, Refresh<Counted, Spread>)>;
 
 /// How the cache of a model is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +50,8 @@ pub(crate) struct Scene {
     leases: Mutex<Leases>,
     /// Versions that were reported as gone, where a listener hears of them.
     reports: Option<Reports>,
+    /// Rights to refresh that were got and not yet used.
+    refreshes: Mutex<Refreshes>,
 }
 
 type Reports = Arc<Mutex<Vec<Version>>>;
@@ -61,6 +65,7 @@ impl Scene {
             .shortcuts(setup.shortcuts)
             .maintenance(Maintenance::Manual)
             .on_full(OnFull::Reject)
+            .refresh_after(Duration::from_secs(REFRESH_AFTER))
             .clock(clock.clone())
             .hasher(Spread { one_hash: setup.one_hash });
         if let Some(max) = setup.max_entries {
@@ -81,6 +86,7 @@ impl Scene {
             scopes: OnceLock::new(),
             versions: Mutex::default(),
             leases: Mutex::default(),
+            refreshes: Mutex::default(),
             reports,
         };
         scene.set_quotas();
@@ -217,6 +223,34 @@ impl Scene {
             Op::LoadWithGetInside(place, value) => {
                 self.load(place, value, || self.facts(&Op::Get(place)).expect("open"))?
             }
+            Op::Refresh(place, value) => match self.claim(place)? {
+                (facts, None) => facts,
+                (mut facts, Some((old, refresh))) => {
+                    facts.extend(refreshed(place, old, value, refresh));
+                    facts
+                }
+            },
+            Op::ClaimRefresh(place) => {
+                let (facts, claim) = self.claim(place)?;
+                if let Some(claim) = claim {
+                    // Nothing of loom's happens while std's lock is held, here and below.
+                    let before =
+                        self.refreshes.lock().expect("no panic").insert(name(place), claim);
+                    assert!(before.is_none(), "one right at a time");
+                }
+                facts
+            }
+            Op::FulfilRefresh(place, value) => {
+                let held = self.refreshes.lock().expect("no panic").remove(&name(place));
+                held.map_or_else(Vec::new, |(old, refresh)| refreshed(place, old, value, refresh))
+            }
+            Op::DropRefresh(place) => {
+                let held = self.refreshes.lock().expect("no panic").remove(&name(place));
+                held.map_or_else(Vec::new, |(old, refresh)| {
+                    drop(refresh);
+                    vec![Fact::Unclaimed(name(place), old)]
+                })
+            }
             Op::Advance(by) => {
                 self.clock.advance(seconds(by));
                 vec![Fact::Advanced(by)]
@@ -305,6 +339,18 @@ impl Scene {
         })
     }
 
+    /// A read, and the right to refresh what it found, if it got that.
+    #[expect(clippy::type_complexity, reason = "what a read answers, and what is to be done")]
+    fn claim(&self, place: Place) -> Option<(Vec<Fact>, Option<(u32, Refresh<Counted, Spread>)>)> {
+        let found = self.with(place, |scope| open(scope.get_refreshing(place.key)))?;
+        let Some((item, refresh)) = found else {
+            return Some((vec![Fact::Found(name(place), None)], None));
+        };
+        let value = item.value().get();
+        let fact = Fact::Claimed { name: name(place), value, got: refresh.is_some() };
+        Some((vec![fact], refresh.map(|refresh| (value, refresh))))
+    }
+
     fn load(
         &self,
         place: Place,
@@ -373,11 +419,27 @@ fn fulfilled(place: Place, value: u32, lease: Lease<Counted, Spread>) -> Fact {
     }
 }
 
+/// A value in the place of an older one, if that still stands.
+fn refreshed(place: Place, old: u32, value: u32, refresh: Refresh<Counted, Spread>) -> Vec<Fact> {
+    match open(refresh.fulfil(Counted::new(value))) {
+        Some(stored) => vec![Fact::Stored {
+            name: name(place),
+            value,
+            ttl: Ttl::None,
+            condition: Condition::Value(old),
+            done: stored.is_some(),
+        }],
+        None => vec![],
+    }
+}
+
 /// Ends an execution: reclaims, checks that the cache is whole, empties it, and checks that
 /// nothing is left. Answers what was there.
 pub(crate) fn finish(scene: Scene, names: &[Name]) -> Vec<Fact> {
     let leases = std::mem::take(&mut *scene.leases.lock().expect("no panic"));
     drop(leases);
+    let refreshes = std::mem::take(&mut *scene.refreshes.lock().expect("no panic"));
+    drop(refreshes);
     let cache = &scene.cache;
     if cache.is_closed() {
         let stats = cache.stats();

@@ -3,7 +3,7 @@
 //! Under loom nobody sees real time, so an order has to respect each thread's own order and
 //! nothing else. All orders are tried; models are small.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::op::Owner;
 
@@ -55,9 +55,23 @@ pub enum Fact {
     Landed(Name, u32, Option<bool>),
     /// The lease was given up.
     Dropped(Name, u32),
+    /// A read that got the right to refresh this value, or that did not.
+    Claimed {
+        /// Where.
+        name: Name,
+        /// What.
+        value: u32,
+        /// Whether it did.
+        got: bool,
+    },
+    /// That right was given back.
+    Unclaimed(Name, u32),
     /// The clock went on.
     Advanced(u64),
 }
+
+/// Seconds after which a value is to be refreshed.
+pub const REFRESH_AFTER: u64 = 1;
 
 /// How long a value is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +114,10 @@ pub struct State {
     now: u64,
     /// Values with their deadlines, in seconds.
     values: BTreeMap<Name, (u32, Option<u64>)>,
+    /// When each value was written, in seconds.
+    written: BTreeMap<u32, u64>,
+    /// Values that somebody has the right to refresh.
+    claims: BTreeSet<u32>,
     /// Loaders whose answer counts.
     leases: BTreeMap<Name, u32>,
     /// Values that may still go by themselves.
@@ -131,6 +149,7 @@ impl State {
 
     fn store(&mut self, name: Name, value: u32, deadline: Option<u64>) {
         self.values.insert(name, (value, deadline));
+        self.written.insert(value, self.now);
         self.leases.remove(&name);
     }
 
@@ -204,6 +223,21 @@ impl State {
                 if self.leases.get(&name) == Some(&loader) {
                     self.leases.remove(&name);
                 }
+                true
+            }
+            Fact::Claimed { name, value, got } => {
+                let there = self.value(name).is_some_and(|(found, _)| found == value);
+                let is_old =
+                    self.written.get(&value).is_some_and(|at| self.now - at >= REFRESH_AFTER);
+                let claimed = self.claims.contains(&value);
+                if got {
+                    self.claims.insert(value);
+                }
+                // A write's time is that of its begin: a value may be older than it has been there.
+                there && if got { !claimed } else { claimed || !is_old }
+            }
+            Fact::Unclaimed(_, value) => {
+                self.claims.remove(&value);
                 true
             }
             Fact::Advanced(seconds) => {

@@ -15,6 +15,7 @@ use crate::cache::counts::Counts;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use crate::cache::driver::Driver;
 use crate::cache::listener::{Call, Listener};
+use crate::cache::refresh::Refreshing;
 use crate::cache::upkeep::EVENTS;
 use crate::clock::{Clock, MockClock, nanos};
 use crate::directory::Shortcuts;
@@ -100,6 +101,7 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     max_value_bytes: usize,
     expected_entries: Option<usize>,
     expiry: Option<ExpiryPolicy<V>>,
+    refresh_after: Option<Duration>,
     max_entries: Option<u64>,
     on_full: OnFull,
     eviction: Eviction,
@@ -128,6 +130,7 @@ impl<V: Value> CacheBuilder<V> {
             max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
             expected_entries: None,
             expiry: None,
+            refresh_after: None,
             max_entries: None,
             on_full: OnFull::default(),
             eviction: Eviction::default(),
@@ -198,6 +201,27 @@ impl<V: Value, S> CacheBuilder<V, S> {
     /// or evicted by default.
     pub fn expiry(mut self, policy: ExpiryPolicy<V>) -> Self {
         self.expiry = Some(policy);
+        self
+    }
+
+    /// How old a value may be before [`get_or_load`](crate::Scope::get_or_load) and
+    /// [`get_or_load_async`](crate::Scope::get_or_load_async) load it again although it has not
+    /// expired (stale while revalidate); never by default.
+    ///
+    /// The first call that finds an older value runs its loader; all others get the old value
+    /// meanwhile, until its deadline. What was loaded is stored only if the very same value still
+    /// stands: a write, or a deletion of the key, its session or its user since then is never undone.
+    ///
+    /// A refresh that fails keeps the old value, which its caller gets as well; it is counted
+    /// ([`Stats::failed_refreshes`](crate::Stats::failed_refreshes)), and for an eighth of this time (10 ms
+    /// at least, up to twice as long) nobody tries again. One that hangs holds up nobody else; past
+    /// the deadline the key is loaded like any that is absent. A call that is to answer at once
+    /// hands the work to a task: [`Scope::get_refreshing`](crate::Scope::get_refreshing).
+    ///
+    /// Age counts from the write, be it by a loader or by a set; renewing a TTL does not make a
+    /// value younger. It is looked at by these calls alone: other reads refresh nothing.
+    pub fn refresh_after(mut self, age: Duration) -> Self {
+        self.refresh_after = Some(age);
         self
     }
 
@@ -312,6 +336,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
             max_value_bytes: self.max_value_bytes,
             expected_entries: self.expected_entries,
             expiry: self.expiry,
+            refresh_after: self.refresh_after,
             max_entries: self.max_entries,
             on_full: self.on_full,
             eviction: self.eviction,
@@ -364,6 +389,9 @@ impl<V: Value, S> CacheBuilder<V, S> {
         if let Some(expiry) = &self.expiry {
             expiry.check()?;
         }
+        if self.refresh_after == Some(Duration::ZERO) {
+            return Err(Error::options("refresh_after must be longer than zero"));
+        }
 
         let guess = (self.max_bytes / GUESSED_ENTRY_BYTES).min(MOST_GUESSED_LINES * ENTRIES_A_LINE);
         let guess = self.max_entries.map_or(guess, |most| most.min(guess));
@@ -392,6 +420,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
             self.on_removal.map(|call| Box::new(Listener::new(call, self.removal_queue, queues)));
         let settings = Settings {
             expiry: self.expiry,
+            refreshing: self.refresh_after.map(Refreshing::after),
             max_value_bytes: self.max_value_bytes,
             max_retired_bytes: self
                 .max_retired_bytes

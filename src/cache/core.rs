@@ -15,6 +15,7 @@ use crate::cache::listener::Listener;
 use crate::cache::maintenance::Maintenance;
 use crate::cache::node_cell::NodeCell;
 use crate::cache::quota::Hands;
+use crate::cache::refresh::{Refreshed, Refreshing};
 use crate::cache::upkeep::{Events, NOTHING_DUE, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
 use crate::directory::{Directory, NO_QUOTA, Node, Shortcuts};
@@ -65,6 +66,7 @@ pub(crate) struct Core<V: Value, S> {
     pub(super) retired: Arc<Retired<Entry<V, Node>>>,
     /// Somebody wants to know what leaves.
     pub(super) is_watched: bool,
+    pub(super) refreshed: Refreshed,
     /// Buckets of a shard, as a power of two.
     shard_shift: u32,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Core<V: Value, S> {
 pub(crate) struct Settings<V: Value> {
     /// For entries without a TTL of their own; `None`: they have none.
     pub(crate) expiry: Option<ExpiryPolicy<V>>,
+    /// When loaded values are loaded again, where they are.
+    pub(crate) refreshing: Option<Refreshing>,
     pub(crate) max_value_bytes: usize,
     pub(crate) max_retired_bytes: u64,
     pub(crate) weigher: Option<Weigher<V>>,
@@ -243,6 +247,7 @@ impl<V: Value, S> Core<V, S> {
             driver: std::sync::OnceLock::new(),
             readers_stall: AtomicBool::new(false),
             retired: Arc::new(Retired::new()),
+            refreshed: Refreshed::default(),
         }
     }
 
@@ -254,6 +259,12 @@ impl<V: Value, S> Core<V, S> {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    /// The time of a write without a deadline. Exact only where its age is going to be asked for.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Nanos {
+        if self.settings.refreshing.is_some() { self.clock.now() } else { self.clock.stamp() }
     }
 
     /// Buckets of a shard.
@@ -430,6 +441,11 @@ impl<V: Value, S> Core<V, S> {
         let entries = &self.shards[self.shard(hash)].entries;
         // Relaxed: a statistic; wraps below zero only in between.
         entries.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// What all shards hold together, in what entries weigh.
+    pub(crate) fn total(&self) -> u64 {
+        self.settings.max_entries.unwrap_or(self.budget.max())
     }
 
     /// What an entry counts for in eviction.

@@ -3,7 +3,7 @@
 use crate::budget::Account;
 use crate::cache::core::Core;
 use crate::cache::upkeep::Need;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::reclaim::Guard;
 use crate::value::Value;
 
@@ -33,6 +33,10 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
             return Ok(());
         };
         while !self.account.try_reserve(missing) {
+            if missing > self.core.budget.max() {
+                // The bound was lowered meanwhile: nothing is to go for what cannot fit.
+                return Err(Error::new(ErrorKind::CapacityExceeded));
+            }
             // At least one: others may have made room just now, and take it again.
             let short = self.account.missing(missing).max(1);
             if let Err(error) = self.core.make_room(self.hash, Need::Bytes(short), self.guard) {

@@ -49,6 +49,8 @@ pub struct Lease<V: Value = Blob, S: BuildHasher<Hasher: Clone> = ahash::RandomS
 /// How a call of `get_or_load` begins.
 pub(super) enum Begin<V: Value> {
     Hit(Item<V>),
+    /// A value that is to be refreshed, by the caller.
+    Refresh(Item<V>),
     /// The caller is to load.
     Lead(Arc<Flight>),
     /// Somebody else is loading.
@@ -110,6 +112,9 @@ impl<V: Value, S> Core<V, S> {
             Sight::Present(ref slot, entry) => {
                 if asks == Asks::Value {
                     self.count_hit(entry);
+                    if self.claim_if_due(entry) {
+                        return Ok(Begin::Refresh(self.item(entry)));
+                    }
                     self.slide(target, slot, entry, &guard);
                 }
                 return Ok(Begin::Hit(self.item(entry)));

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::hash::BuildHasher;
 
 use crate::cache::lease::{Asks, Begin, Lease, Running, landed};
+use crate::cache::refresh::Refresh;
 use crate::cache::scope::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Item;
@@ -35,7 +36,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         let key = key.as_ref();
         match self.core().begin_load(&self.target(key)?, Asks::Lease)? {
             Begin::Lead(flight) => Ok(Lease::new(self, key, flight)),
-            Begin::Hit(_) => {
+            Begin::Hit(_) | Begin::Refresh(_) => {
                 Err(Error::with_detail(ErrorKind::Conflict, "the key already has a value"))
             }
             Begin::Join(_) => {
@@ -51,6 +52,9 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     /// written nor deleted since the load began; it is returned in any case to the one who
     /// loaded it.
     ///
+    /// With [`refresh_after`](crate::CacheBuilder::refresh_after), one caller runs `loader` for a
+    /// value that has become old, too; whatever goes wrong then, it gets the old value.
+    ///
     /// # Errors
     ///
     /// `Loader` with the loader's error as its source (nothing is stored, and one of those who
@@ -59,7 +63,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     ///
     /// # Panics
     ///
-    /// If the loader does; the lease is given up then.
+    /// If the loader does; the lease, or the right to refresh, is given up then.
     ///
     /// # Examples
     ///
@@ -69,6 +73,24 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     /// let scope = cache.user("ada")?;
     /// let item = scope.get_or_load("profile", || std::io::Result::Ok("from the database"))?;
     /// assert_eq!(item.data(), b"from the database");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// That there is no such row is remembered, too, but for ten seconds only:
+    ///
+    /// ```
+    /// # fn main() -> scopecache::Result<()> {
+    /// use scopecache::{Cache, ExpiryPolicy};
+    /// use std::time::Duration;
+    ///
+    /// let ttl = |row: &Option<String>| if row.is_some() { 3600 } else { 10 };
+    /// let rows: Cache<Option<String>> = Cache::builder()
+    ///     .expiry(ExpiryPolicy::per_entry(move |_, _, row: &Option<String>| {
+    ///         Some(Duration::from_secs(ttl(row)))
+    ///     }))
+    ///     .build()?;
+    /// let item = rows.user("ada")?.get_or_load("row 7", || std::io::Result::Ok(None))?;
+    /// assert!(item.value().is_none() && item.expires_at().is_some());
     /// # Ok(()) }
     /// ```
     pub fn get_or_load<I, E>(
@@ -107,6 +129,11 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
                     self.core().count_found();
                     return Ok(item);
                 }
+                Begin::Refresh(old) => {
+                    self.core().count_found();
+                    let refresh = Refresh::new(self, key, old.version());
+                    return Ok(refresh.finish(loader(), options, old));
+                }
                 Begin::Join(flight) => {
                     Running::check_not_inside(&flight)?;
                     flight.wait();
@@ -133,7 +160,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it answered, it has stored nothing, and one of those who wait loads next.
+    /// Dropped before it answered, it has stored nothing, and one of those who wait loads next; a
+    /// refresh is left to the next hit.
     ///
     /// # Errors
     ///
@@ -174,6 +202,11 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
                 Begin::Hit(item) => {
                     self.core().count_found();
                     return Ok(item);
+                }
+                Begin::Refresh(old) => {
+                    self.core().count_found();
+                    let refresh = Refresh::new(self, key, old.version());
+                    return Ok(refresh.finish(loader.await, options, old));
                 }
                 Begin::Join(flight) => landed(flight).await?,
                 Begin::Lead(flight) => {

@@ -94,7 +94,8 @@ pub struct Progress {
     /// [`on_removal`](crate::CacheBuilder::on_removal).
     pub reported: usize,
     /// Whether something is left that could be done at once: deleted or expired data that is
-    /// not yet reclaimed, entries that maintenance has yet to learn of, or removals to report.
+    /// not yet reclaimed, entries that maintenance has yet to learn of, what is beyond a bound that
+    /// was lowered, or removals to report.
     pub pending: bool,
 }
 
@@ -200,6 +201,10 @@ impl Maintenance {
         // A guard for each piece: none is held for long.
         let progress = self.step(core, budget, &pin());
         let mut step = Step { progress, is_behind: progress.pending, due: None };
+        let left = budget.saturating_sub(step.progress.examined);
+        let down = core.come_down(left / 2);
+        step.is_behind |= down.pending;
+        step.progress.add(down);
         let shards = core.shards.len();
         let first = self.worker.try_lock().map_or(0, |mut worker| {
             worker.shard = (worker.shard + 1) % shards;
@@ -378,6 +383,10 @@ impl<V: Value, S> Core<V, S> {
     pub(crate) fn maintain(&self, budget: usize, net: usize) -> Step {
         let mut step = self.maintenance.round(self, budget, net);
         self.flush_idle();
+        if self.budget.is_coming_down() {
+            // What the round gave back goes, too.
+            let _ = self.budget.come_down();
+        }
         // Last: the listener is given what this round took out, and may take its time.
         let delivered = self.deliver(budget);
         step.progress.reported = delivered.events;

@@ -17,6 +17,8 @@ mod maintenance;
 mod node_cell;
 mod quota;
 mod read;
+mod refresh;
+mod resize;
 mod room;
 mod scope;
 mod snapshot;
@@ -38,6 +40,7 @@ use self::core::{Core, Target};
 pub use self::lease::Lease;
 pub use self::maintenance::Progress;
 pub use self::read::EntryRef;
+pub use self::refresh::Refresh;
 pub use self::scope::Scope;
 pub use self::snapshot::{Snapshot, UserMisses, UserUsage};
 pub use self::stats::{RemovalCounts, Stats};
@@ -314,6 +317,12 @@ impl<V: Value, S> Cache<V, S> {
         &self.core
     }
 
+    /// The cache without keeping it alive.
+    #[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+    pub(crate) fn downgrade(&self) -> WeakCache<V, S> {
+        WeakCache(Arc::downgrade(&self.core))
+    }
+
     /// Takes a guard, for [`Scope::get_ref`] or around several calls in a row.
     pub fn pin(&self) -> Guard {
         pin()
@@ -379,7 +388,7 @@ impl<V: Value, S> Cache<V, S> {
         self.core.maintain(budget, 0).progress
     }
 
-    /// Returns the bound on the memory in use, in bytes.
+    /// Returns the bound on the memory in use, in bytes; see [`set_max_bytes`](Self::set_max_bytes).
     pub fn capacity_bytes(&self) -> u64 {
         self.core.budget.max()
     }
@@ -387,6 +396,17 @@ impl<V: Value, S> Cache<V, S> {
     /// Returns the memory in use, in bytes: live, and deleted but not yet freed.
     pub fn used_bytes(&self) -> u64 {
         self.core.live_bytes() + self.core.retired_bytes()
+    }
+}
+
+/// A cache that somebody else keeps alive, or nobody does.
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+pub(crate) struct WeakCache<V: Value, S>(std::sync::Weak<Core<V, S>>);
+
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+impl<V: Value, S> WeakCache<V, S> {
+    pub(crate) fn upgrade(&self) -> Option<Cache<V, S>> {
+        self.0.upgrade().map(Cache::new)
     }
 }
 

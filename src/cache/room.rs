@@ -167,13 +167,11 @@ impl<V: Value, S> Core<V, S> {
     ///
     /// `CapacityExceeded` where readers with old guards keep what went.
     pub(super) fn make_room_in_steps(&self, hash: u64, bytes: u64) -> Result<()> {
-        if bytes > self.budget.max() {
-            return Ok(());
-        }
         let step = self.settings.max_retired_bytes / 4;
         loop {
             let missing = self.account(hash).missing(bytes);
-            if missing == 0 {
+            // The bound may be lowered at any time.
+            if missing == 0 || bytes > self.budget.max() {
                 return Ok(());
             }
             match self.make_room(hash, Need::Bytes(missing.min(step)), &pin()) {

@@ -30,6 +30,11 @@ pub struct Stats {
     pub overflow_lines: u64,
     /// Whether deleted data is waiting to be reclaimed.
     pub reclaim_pending: bool,
+    /// Values that were replaced by a refresh (see
+    /// [`refresh_after`](crate::CacheBuilder::refresh_after)).
+    pub refreshes: u64,
+    /// Refreshes that failed: their loader did, or what it loaded could not be stored.
+    pub failed_refreshes: u64,
     /// Bytes of sessions and users that were deleted, which are still among `live_bytes`.
     pub pending_reclaim_bytes: u64,
     /// For how long the timing wheel that is furthest behind has been due: what expired before
@@ -132,6 +137,8 @@ impl<V: Value, S> Core<V, S> {
             removals: RemovalCounts::new(totals.removals),
             removals_dropped: listener.map_or(0, |listener| listener.dropped()),
             listener_panics: listener.map_or(0, |listener| listener.panics()),
+            refreshes: self.refreshed.stored(),
+            failed_refreshes: self.refreshed.failed(),
         }
     }
 

@@ -12,7 +12,7 @@
 //! the entry itself ([`Track`]), under the lock of its shard's [`Upkeep`]. So events may come
 //! twice, late or, where the ring was full, not at all; a lost one starts a repair.
 //!
-//! Nobody waits for the lock. Setters feed when their ring has filled up somewhat, and evict
+//! Nobody waits for the lock, but who changes the bound and who closes the cache. Setters feed when their ring has filled up somewhat, and evict
 //! when they find no room; the driver does the rest.
 //!
 //! # Handles do not multiply
@@ -129,6 +129,8 @@ pub(crate) struct Tended {
 pub(crate) enum Need {
     Bytes(u64),
     Entry,
+    /// So many bytes are to go, for nothing that comes.
+    Less(u64),
 }
 
 /// What a search for room came to.
@@ -177,6 +179,11 @@ impl Upkeep {
 
     fn bytes(&self) -> u64 {
         self.wheel.bytes() as u64 + self.policy.as_ref().map_or(0, Policy::bytes)
+    }
+
+    /// Lets the queues follow the bound of the whole cache.
+    pub(crate) fn follow(&mut self, total: u64) {
+        self.policy.iter_mut().for_each(|policy| policy.set_total(total));
     }
 
     /// What the budget was asked for.

@@ -136,8 +136,9 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
             broken.push(format!("{entries} entries in slots, {} counted", self.entries()));
         }
         self.check_directory(&holdings, pending, &guard, &mut broken);
-        if self.live_bytes() > self.budget.max() {
-            broken.push(format!("{} bytes live, {} allowed", self.live_bytes(), self.budget.max()));
+        let (live, most) = (self.live_bytes(), self.budget.most());
+        if live > most {
+            broken.push(format!("{live} bytes live, {most} allowed"));
         }
         if broken.is_empty() { Ok(()) } else { Err(Violations(broken)) }
     }

@@ -86,7 +86,7 @@ impl<V: Value, S> Core<V, S> {
                 let extent = self.extent(&input)?;
                 let times = Times {
                     version: Version::next(),
-                    created: self.clock.stamp(),
+                    created: self.stamp(),
                     deadline: old.deadline(),
                     sliding: old.sliding(),
                     keep_ttl: false,
@@ -160,7 +160,8 @@ impl<V: Value, S> Core<V, S> {
             version: old.version(),
         };
         let draft = Draft::copy_of(old, &header);
-        let mut writer = Writer::new(self, target, header, draft.bytes(), guard);
+        let mut writer =
+            Writer::new(self, target, header, draft.bytes(), guard).with_claim(old.claim());
         Ok(writer.replace_visible(draft, slot, old, guard)?.is_ok())
     }
 
@@ -193,7 +194,7 @@ impl<V: Value, S> Core<V, S> {
                 let (deadline, sliding) = span.end(now);
                 (now, deadline, sliding)
             }
-            None => (self.clock.stamp(), NEVER, None),
+            None => (self.stamp(), NEVER, None),
         };
         Ok(Times { version, created, deadline, sliding, keep_ttl: options.keeps_ttl() })
     }

@@ -23,7 +23,9 @@ use crate::error::Result;
 use crate::item::{Usage, Version};
 use crate::options::Condition;
 use crate::reclaim::Guard;
-use crate::table::{Draft, Flight, Header, Heritage, Outcome, Owner, Seen, Slot, State, Track};
+use crate::table::{
+    Draft, Flight, Header, Heritage, Outcome, Owner, RefreshClaim, Seen, Slot, State, Track,
+};
 use crate::value::Value;
 
 /// One entry on its way into the table.
@@ -35,6 +37,8 @@ pub(super) struct Writer<'c, V: Value, S> {
     keep_ttl: bool,
     times: Header<'c>,
     bytes: u64,
+    /// Who refreshes what it replaces, by a copy of the same version.
+    claim: RefreshClaim,
 }
 
 /// What the entry may replace.
@@ -73,7 +77,16 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         guard: &'c Guard,
     ) -> Self {
         let hold = Hold::new(core, target.hash, guard);
-        Self { core, target, hold, intent: Intent::Set, keep_ttl: false, times, bytes }
+        Self {
+            core,
+            target,
+            hold,
+            intent: Intent::Set,
+            keep_ttl: false,
+            times,
+            bytes,
+            claim: RefreshClaim::default(),
+        }
     }
 
     pub(super) fn version(&self) -> Version {
@@ -83,6 +96,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     /// Whether the entry is to have the times of the visible one that it replaces.
     pub(super) fn with_keep_ttl(mut self, keep_ttl: bool) -> Self {
         self.keep_ttl = keep_ttl;
+        self
+    }
+
+    /// The entry is a copy: whoever refreshes what it replaces goes on.
+    pub(super) fn with_claim(mut self, claim: RefreshClaim) -> Self {
+        self.claim = claim;
         self
     }
 
@@ -168,6 +187,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         // leaves the push of a handle to us.
         let mut heritage = Heritage::of(old);
         heritage.indexed |= cfg!(bug = "no_own_handle");
+        heritage.claim = self.claim;
         let went = old.bytes();
         let growth = self.bytes.saturating_sub(went);
         self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;

@@ -113,6 +113,8 @@ pub(crate) struct Policy {
     main: Queue,
     evicted: Clocks,
     has_evicted: bool,
+    /// There is room for all: nothing was evicted yet, or not since the bound was raised.
+    is_filling: bool,
     /// A unit of the handles' stamps, as a shift. Until the first eviction all stamps are zero.
     stamp_unit: u32,
     ghosts: Option<Ghosts>,
@@ -146,11 +148,45 @@ impl Policy {
             main: Queue::default(),
             evicted: Clocks::default(),
             has_evicted: false,
+            is_filling: true,
             stamp_unit: 0,
             ghosts: None,
             sized_for: 0,
             walk: Walk::default(),
         }
+    }
+
+    /// Follows the bound of the whole cache.
+    pub(crate) fn set_total(&mut self, total: u64) {
+        if total == self.total {
+            return;
+        }
+        // Until an eviction shows it.
+        let capacity = self.capacity as f64 * (total as f64 / self.total as f64);
+        self.capacity = (capacity as u64).max(1);
+        self.is_filling |= total > self.total;
+        self.total = total.max(1);
+    }
+
+    /// What was evicted makes room for nothing: the shard holds what is queued, and no more.
+    pub(crate) fn forget_room(&mut self) {
+        self.room = 0;
+    }
+
+    /// Gives up all handles and ghosts, of a shard that is empty.
+    pub(crate) fn clear(&mut self) {
+        (self.small, self.main) = (Queue::default(), Queue::default());
+        self.walk = Walk::default();
+        self.forget_ghosts();
+    }
+
+    /// Gives up the ghosts.
+    pub(crate) fn forget_ghosts(&mut self) {
+        (self.ghosts, self.sized_for) = (None, 0);
+    }
+
+    pub(crate) fn has_ghosts(&self) -> bool {
+        self.ghosts.is_some()
     }
 
     /// Handles in the queues, stale and duplicate ones included.
@@ -187,7 +223,7 @@ impl Policy {
         self.room = 0;
         let to_main = returned.is_some_and(|returned| returned.to_main);
         // Until the cache is full, the main queue takes what the small one has no room for.
-        let fill = !self.has_evicted && self.small.weight() + weight > target;
+        let fill = self.is_filling && self.small.weight() + weight > target;
         let handle = Handle {
             entry: handle,
             stamp: self.stamp(),
@@ -324,6 +360,7 @@ impl Policy {
     }
 
     fn begin_evicting(&mut self) {
+        self.is_filling = false;
         if !self.has_evicted {
             self.has_evicted = true;
             // Fine enough for any capacity that may come, and 4096 capacities until it wraps.

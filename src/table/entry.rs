@@ -5,7 +5,7 @@
 //! ┌────────┬────────┬────────┬────────┬────────┬───────────┬─────┬───────┬──────────┐
 //! │ link   │ owner  │deadline│ created│version │len, shape,│ key │ value │ sliding? │
 //! └────────┴────────┴────────┴────────┴────────┴───────────┴─────┴───────┴──────────┘
-//!  tracked           immutable                  state, indexed
+//!  tracked           immutable                  state, marks
 //!  or retired
 //! ```
 //!
@@ -13,10 +13,11 @@
 //! the header says.
 //!
 //! A [`Draft`] is an entry that nobody else can reach yet; publishing it (a compare-exchange on
-//! a slot, in [`super::Table`]) makes all of it immutable except `state`, `indexed` and `link`.
+//! a slot, in [`super::Table`]) makes all of it immutable except `state`, `marks` and `link`.
 //! The latter holds a [`Track`] until the entry is retired. Readers see an entry through
 //! [`Seen`], which carries the guard that keeps it alive.
 
+mod claim;
 mod draft;
 mod track;
 
@@ -26,13 +27,14 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+pub(crate) use self::claim::RefreshClaim;
 pub(crate) use self::draft::{Draft, Heritage};
 pub(crate) use self::track::{LAST_TICK, Track};
 use crate::clock::{NEVER, Nanos};
 use crate::item::{Stamp, Version};
 use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::{Guard, Retire};
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use crate::table::flight::{Flight, Outcome};
 use crate::value::{Extent, Value, allocated};
 
@@ -77,10 +79,13 @@ pub(crate) struct Entry<V: Value, O> {
     shape: u16,
     /// A [`State`], and the credit.
     state: AtomicU8,
-    /// Its owner has a handle to it.
-    indexed: AtomicBool,
+    /// [`INDEXED`], and who refreshes it (see `claim`).
+    marks: AtomicU8,
     kind: PhantomData<V>,
 }
+
+/// In `marks`: its owner has a handle to it.
+const INDEXED: u8 = 1;
 
 /// In `shape`: the value area holds a `Bytes`.
 const SHARED: u16 = 1 << 13;
@@ -385,12 +390,18 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// Whether its owner has a handle to it.
     pub(crate) fn is_indexed(&self) -> bool {
         // Acquire: pairs with `set_indexed`: who inherits the mark inherits the handle.
-        self.header().indexed.load(Ordering::Acquire)
+        self.header().marks.load(Ordering::Acquire) & INDEXED != 0
     }
 
     pub(crate) fn set_indexed(&self) {
-        // Release: after the push of the handle; pairs with `is_indexed`.
-        self.header().indexed.store(true, Ordering::Release);
+        if cfg!(bug = "index_by_store") {
+            // Release: a planted bug.
+            self.header().marks.store(INDEXED, Ordering::Release);
+            return;
+        }
+        // Release: after the push of the handle; pairs with `is_indexed`. A read-modify-write, as
+        // others may have claimed the right to refresh it.
+        self.header().marks.fetch_or(INDEXED, Ordering::Release);
     }
 
     #[inline]

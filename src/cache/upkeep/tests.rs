@@ -26,6 +26,7 @@ fn cache(events: usize, lines: usize, clock: &MockClock) -> Cache {
 fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> Cache {
     let settings = Settings {
         expiry: None,
+        refreshing: None,
         max_value_bytes: 1 << 20,
         max_retired_bytes: 1 << 30,
         weigher: None,

@@ -5,7 +5,7 @@ mod booking;
 use super::{Compaction, FED_AT_ONCE, Need, Tended, Upkeep};
 use crate::cache::core::{Core, Shard};
 use crate::cache::exit::Exit;
-use crate::cache::maintenance::Progress;
+use crate::cache::maintenance::{Job, Progress};
 use crate::clock::{NEVER, Nanos};
 use crate::directory::Node;
 use crate::policy::{Evicted, Policy, Residents};
@@ -21,6 +21,8 @@ const ADVANCED_AT_ONCE: usize = 1024;
 const FIRED_AT_ONCE: usize = 64;
 /// Entries that a setter evicts at most before it tries again.
 const EVICTED_AT_ONCE: u64 = 64;
+/// A namespace with fewer entries is not worth a compaction of its handles.
+const FEW_HANDLES: u64 = 32;
 /// Buckets that are searched for something to evict where the queues know nothing.
 const SEARCHED_AT_ONCE: usize = 64;
 
@@ -36,6 +38,8 @@ pub(super) struct Turn<'g, V: Value, S> {
     /// It may evict so that wheel and queues have memory. Not on behalf of a setter that has just
     /// published: what it stored might go before it could be seen.
     pub(super) may_evict: bool,
+    /// What is evicted makes room for nothing: the cache is to be smaller.
+    shrinks: bool,
     /// The budget had no room for another handle.
     starved: bool,
     /// Enough is retired for what has expired to wait: it is counted until it is taken out.
@@ -56,6 +60,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             freed_bytes: 0,
             held_up: false,
             may_evict: true,
+            shrinks: false,
             starved: false,
             must_wait: false,
             due: Vec::new(),
@@ -335,25 +340,45 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             }
             return behind || unknown;
         }
-        self.size_ghosts(upkeep);
+        self.shrinks = matches!(need, Need::Less(_));
+        if !self.shrinks {
+            self.size_ghosts(upkeep);
+        }
         if self.starved {
             self.feed(upkeep, &mut { FED_AT_ONCE });
         }
         self.evict_until(upkeep, need, |turn| turn.has_made(need));
+        if self.shrinks {
+            self.shrink_queues(upkeep);
+        }
         behind || self.share().has_entries()
+    }
+
+    /// Lets the memory of queues and ghosts follow the entries down.
+    fn shrink_queues(&mut self, upkeep: &mut Upkeep) {
+        if !self.share().has_entries() {
+            // What wheel and queues have leads nowhere.
+            self.compact(upkeep, &mut { FED_AT_ONCE });
+            upkeep.policy.iter_mut().for_each(Policy::clear);
+        } else if upkeep.policy.as_ref().is_some_and(Policy::has_ghosts)
+            && !self.size_ghosts(upkeep)
+        {
+            // Old and new exist side by side for a moment, and there is no room for that.
+            upkeep.policy.iter_mut().for_each(Policy::forget_ghosts);
+        }
     }
 
     /// Makes the ghosts of a full shard, or makes them anew, where that is due: when it is first
     /// full, and when its entries have become much larger or smaller. Then more is evicted at
-    /// once than otherwise.
-    fn size_ghosts(&mut self, upkeep: &mut Upkeep) {
+    /// once than otherwise. `false` where there is no memory for them.
+    fn size_ghosts(&mut self, upkeep: &mut Upkeep) -> bool {
         let wanted = upkeep.policy.as_ref().and_then(Policy::wanted_ghost_bytes);
-        if let Some(ghosts) = wanted
-            && self.book_ahead(upkeep, ghosts)
-            && let Some(policy) = &mut upkeep.policy
-        {
+        let Some(ghosts) = wanted else { return true };
+        let booked = self.book_ahead(upkeep, ghosts);
+        if booked && let Some(policy) = &mut upkeep.policy {
             policy.size_ghosts();
         }
+        booked
     }
 
     /// Evicts until `is_enough`, or nothing is left that may go now.
@@ -377,6 +402,9 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
                 continue;
             }
             let Some(policy) = &mut upkeep.policy else { return };
+            if self.shrinks {
+                policy.forget_room();
+            }
             match self.core.with_share(|share| policy.evict(amount, *share, self)) {
                 Evicted::Entry(_) => {}
                 Evicted::Unfinished => vain += 1,
@@ -392,7 +420,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     fn has_made(&self, need: Need) -> bool {
         self.freed_entries >= EVICTED_AT_ONCE
             || match need {
-                Need::Bytes(bytes) => self.freed_bytes >= bytes,
+                Need::Bytes(bytes) | Need::Less(bytes) => self.freed_bytes >= bytes,
                 Need::Entry => self.freed_entries > 0,
             }
     }
@@ -438,6 +466,12 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         if won {
             self.freed_entries += 1;
             self.freed_bytes += bytes;
+            let (node, left) = (entry.owner(), entry.owner().count());
+            if self.shrinks && left >= FEW_HANDLES && left.is_power_of_two() {
+                // Otherwise it is looked at when handles come, which they may not. So it is each time
+                // that half of the entries have gone.
+                self.core.maintenance.push(Job::compact(node));
+            }
         }
         won
     }

@@ -6,13 +6,15 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::claim::RefreshClaim;
 use super::{
-    CREDIT, Entry, Header, MOST_CREDIT, PLACEHOLDER, Seen, Sliding, State, Track, bytes, shape,
+    CREDIT, Entry, Header, INDEXED, MOST_CREDIT, PLACEHOLDER, Seen, Sliding, State, Track, bytes,
+    shape,
 };
 use crate::clock::Nanos;
 use crate::item::Item;
 use crate::reclaim::Retire;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
+use crate::sync::atomic::{AtomicPtr, AtomicU8};
 use crate::table::flight::Flight;
 use crate::tagged;
 use crate::value::{Extent, Value};
@@ -30,6 +32,8 @@ pub(crate) struct Heritage {
     /// Being overwritten counts as a hit.
     pub(crate) credit: u8,
     pub(crate) track: Track,
+    /// Who refreshes it; of a copy that has the same version.
+    pub(crate) claim: RefreshClaim,
 }
 
 impl Heritage {
@@ -40,6 +44,7 @@ impl Heritage {
             indexed: old.is_indexed(),
             credit: (old.credit() + 1).min(MOST_CREDIT),
             track: old.track().unwrap_or_default(),
+            claim: RefreshClaim::default(),
         }
     }
 }
@@ -112,7 +117,7 @@ impl<V: Value, O> Draft<V, O> {
                 value_len: extent.len,
                 shape,
                 state: AtomicU8::new(State::Live as u8),
-                indexed: AtomicBool::new(false),
+                marks: AtomicU8::new(0),
                 kind: PhantomData,
             });
             write_value(base.add(plan.value));
@@ -155,7 +160,8 @@ impl<V: Value, O> Draft<V, O> {
         entry.owner = owner;
         let credit = if state == State::Live { heritage.credit * CREDIT } else { 0 };
         entry.state = AtomicU8::new(state as u8 + credit);
-        entry.indexed = AtomicBool::new(heritage.indexed);
+        let indexed = if heritage.indexed { INDEXED } else { 0 };
+        entry.marks = AtomicU8::new(indexed | heritage.claim.to_marks());
         entry.link = AtomicPtr::new(heritage.track.to_word());
     }
 
