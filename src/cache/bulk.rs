@@ -6,7 +6,8 @@
 //! first get runs, its lines have arrived (S. Chen et al., "Improving hash join performance
 //! through prefetching", 2004: group prefetching).
 
-use crate::cache::core::{Core, Target};
+use crate::cache::core::Core;
+use crate::cache::target::Target;
 use crate::error::Result;
 use crate::item::Item;
 use crate::reclaim::pin;

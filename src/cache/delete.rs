@@ -1,8 +1,9 @@
 //! Taking away: of a key, of a whole namespace, of everything.
 
-use crate::cache::core::{Core, Sight, Target};
+use crate::cache::core::{Core, Sight};
 use crate::cache::exit::Exit;
 use crate::cache::maintenance::Job;
+use crate::cache::target::Target;
 use crate::directory::Death;
 use crate::error::Result;
 use crate::item::{Item, Removed};

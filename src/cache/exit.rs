@@ -20,7 +20,8 @@
 //! it has not lived, and its maker tries again with another node; if it was live by then, it has, and
 //! the sweep reports it.
 
-use crate::cache::core::{Core, Target};
+use crate::cache::core::Core;
+use crate::cache::target::Target;
 use crate::clock::Nanos;
 use crate::directory::{Charge, Node};
 use crate::item::Version;

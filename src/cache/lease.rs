@@ -8,10 +8,11 @@ use std::hash::BuildHasher;
 use std::ptr;
 use std::sync::Arc;
 
-use crate::cache::core::{Core, Sight, Target};
+use crate::cache::core::{Core, Sight};
 use crate::cache::counts::Loading;
 use crate::cache::exit::Exit;
 use crate::cache::scope::Scope;
+use crate::cache::target::Target;
 use crate::cache::write::header;
 use crate::cache::writer::{Inserted, Intent, Writer};
 use crate::clock::NEVER;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::cache::core::{Core, Sight, Target};
+use crate::cache::core::{Core, Sight};
+use crate::cache::target::Target;
 use crate::directory::Node;
 use crate::error::Result;
 use crate::item::{Item, Version};

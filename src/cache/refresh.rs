@@ -8,8 +8,9 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use crate::cache::core::{Core, Sight, Target};
+use crate::cache::core::{Core, Sight};
 use crate::cache::scope::Scope;
+use crate::cache::target::Target;
 use crate::cache::write::header;
 use crate::cache::writer::Over;
 use crate::clock::{Nanos, nanos};

@@ -3,7 +3,8 @@
 //! A write under its guard can evict, but nothing that goes meanwhile is freed before the guard
 //! is. So what a write may retire is looked at before, and a large one makes its room before.
 
-use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
+use crate::cache::core::{Core, INSERT_BYTES, Sight};
+use crate::cache::target::Target;
 use crate::cache::upkeep::{LARGE_PART, Need, Room};
 use crate::cache::write::is_hopeless;
 use crate::error::{Error, ErrorKind, Result};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cache::Cache;
-use crate::cache::core::{Core, Target};
+use crate::cache::core::Core;
 use crate::cache::node_cell::NodeCell;
 use crate::cache::read::EntryRef;
+use crate::cache::target::Target;
 use crate::error::Result;
 use crate::item::{Item, Removed, Usage, Version};
 use crate::namespace::{Namespace, OwnedNamespace};

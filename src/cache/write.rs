@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
+use crate::cache::core::{Core, INSERT_BYTES, Sight};
 use crate::cache::room::Large;
+use crate::cache::target::Target;
 use crate::cache::writer::{Inserted, Intent, Over, Writer};
 use crate::clock::{NEVER, Nanos, deadline, nanos};
 use crate::directory::Node;

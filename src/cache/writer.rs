@@ -13,10 +13,11 @@
 //! deleter's detach one comes first, so either the deleter finds the handle or the pusher sees
 //! the death and sweeps.
 
-use crate::cache::core::{Core, INSERT_BYTES, Sight, Target};
+use crate::cache::core::{Core, INSERT_BYTES, Sight};
 use crate::cache::exit::Exit;
 use crate::cache::hold::Hold;
 use crate::cache::maintenance::Job;
+use crate::cache::target::Target;
 use crate::clock::NEVER;
 use crate::directory::{Charge, Node, NodeRef};
 use crate::error::Result;

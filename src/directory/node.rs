@@ -19,6 +19,7 @@
 //! one for being open (dropped through the epochs, since entries and the directory hold bare
 //! pointers), one for each scope, each open session of a user, each pending reclaim.
 
+mod death;
 mod name;
 mod quota;
 mod reference;
@@ -28,6 +29,8 @@ mod tests;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use self::death::ALIVE;
+pub(crate) use self::death::Death;
 use self::name::Name;
 pub(crate) use self::quota::Charge;
 pub(crate) use self::reference::NodeRef;
@@ -37,7 +40,7 @@ use crate::item::Usage;
 use crate::memory::prefetch;
 use crate::namespace::Namespace;
 use crate::reclaim::Guard;
-use crate::removal::{Names, RemovalCause};
+use crate::removal::Names;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
@@ -98,21 +101,6 @@ pub(crate) struct Sessions {
     /// Bytes that the user and its open sessions may hold together.
     quota: figures::AtomicU64,
 }
-
-/// How a namespace came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Death {
-    /// It was deleted, by its name.
-    Deleted = 1,
-    /// Everything was deleted.
-    Cleared = 2,
-    /// The cache was closed.
-    Closed = 3,
-}
-
-/// In `dead`: no [`Death`].
-const ALIVE: u8 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -283,28 +271,6 @@ impl Node {
     pub(crate) fn is_killed(&self) -> bool {
         // Acquire: as in `is_dead`.
         self.dead.load(Ordering::Acquire) != ALIVE
-    }
-
-    /// Why the entries of this dead node are gone; `None` where the cache was closed.
-    ///
-    /// A session that was deleted itself was so before its user: who finds the user deleted does
-    /// not delete its sessions.
-    pub(crate) fn cause_of_death(&self) -> Option<RemovalCause> {
-        // Acquire: as in `is_dead`.
-        let own = (self.dead.load(Ordering::Acquire), self.kind);
-        let of_user = || {
-            let user = self.user()?;
-            // Acquire: as above.
-            Some((user.dead.load(Ordering::Acquire), user.kind))
-        };
-        let (dead, kind) = if own.0 == ALIVE { of_user()? } else { own };
-        match kind {
-            _ if dead == ALIVE || dead == Death::Closed as u8 => None,
-            _ if dead == Death::Cleared as u8 => Some(RemovalCause::Cleared),
-            Kind::Global => Some(RemovalCause::Cleared),
-            Kind::User => Some(RemovalCause::UserDeleted),
-            Kind::Session => Some(RemovalCause::SessionDeleted),
-        }
     }
 
     /// Deletes the namespace: **the linearization point of a deletion.** Answers what it held,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::directory::NO_QUOTA;
+use crate::removal::RemovalCause;
 
 const USER: Namespace<'_> = Namespace::User { user: "u" };
 const SESSION: Namespace<'_> = Namespace::Session { user: "u", session: "s" };
