@@ -52,6 +52,20 @@ fn compaction_racing_set_keeps_its_handle() {
         .check();
 }
 
+/// Each begins at the chunk that it put in front; what both replace is given back once.
+#[test]
+fn compaction_racing_compaction_gives_back_once() {
+    let a = user("a");
+    let (k, l, m) = (a.key("k"), a.key("l"), a.key("m"));
+    let again = [Op::Set(k, 1), Op::Delete(k)];
+    Model::new("compaction_racing_compaction_gives_back_once", 3, 5_000)
+        .before([Op::Set(l, 9)])
+        .before([again; 4].concat())
+        .thread([Op::Set(k, 2)])
+        .thread([Op::Set(m, 3), Op::Delete(m), Op::Set(m, 4)])
+        .check();
+}
+
 #[test]
 fn compaction_racing_delete_user_frees_each_chunk_once() {
     let a = user("a");

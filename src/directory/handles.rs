@@ -33,7 +33,7 @@ use std::ptr;
 
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::figures;
+use crate::sync::{TryLock, figures};
 use crate::tagged;
 use crate::value::allocated;
 
@@ -61,7 +61,9 @@ struct Chunk {
     /// The next chunk, tagged with this chunk's capacity, and with [`TAKEN`] at the end.
     next: AtomicPtr<Chunk>,
     /// Handles in all chunks behind this one: when it was made, or last compacted.
-    below: figures::AtomicU64,
+    below: figures::AtomicU32,
+    /// Of the inline chunk: held by who compacts the list.
+    compacting: TryLock<()>,
 }
 
 #[repr(C)]
@@ -92,7 +94,8 @@ impl Handles {
             first: FirstChunk {
                 header: Chunk {
                     next: AtomicPtr::new(tagged::pack(ptr::null_mut(), INLINE as u16)),
-                    below: figures::AtomicU64::new(0),
+                    below: figures::AtomicU32::new(0),
+                    compacting: TryLock::new(()),
                 },
                 places: std::array::from_fn(|_| AtomicU64::new(0)),
             },
@@ -226,7 +229,7 @@ impl Handles {
             // SAFETY: chunks of a list are retired through the guard's epochs.
             let header = unsafe { &*chunk };
             // Relaxed: a figure.
-            let below = header.below.load(Ordering::Relaxed);
+            let below = u64::from(header.below.load(Ordering::Relaxed));
             let Some(passed) = below.checked_sub(from) else { break };
             if passed < wanted {
                 handles.extend(header.handles(fill));
@@ -247,7 +250,7 @@ impl Handles {
         // SAFETY: chunks of a list are retired through the guard's epochs.
         let Some(first) = (unsafe { tagged::pointer(word).as_ref() }) else { return 0 };
         // Relaxed: a figure.
-        first.below.load(Ordering::Relaxed) + u64::from(tagged::tag(word))
+        u64::from(first.below.load(Ordering::Relaxed)) + u64::from(tagged::tag(word))
     }
 
     /// Bytes that the chunks take from the budget.
@@ -277,11 +280,17 @@ impl Handles {
     /// The rebuilt chunks take over what is booked for the old ones, so that a full cache can
     /// compact too. Gives up where they are no smaller, or somebody else compacts or detaches
     /// meanwhile.
-    pub(crate) fn compact(
-        &self,
-        guard: &Guard,
-        mut leads_somewhere: impl FnMut(u64) -> bool,
-    ) -> u64 {
+    pub(crate) fn compact(&self, guard: &Guard, leads_somewhere: impl FnMut(u64) -> bool) -> u64 {
+        if cfg!(bug = "compact_side_by_side") {
+            return self.compact_alone(guard, leads_somewhere);
+        }
+        // One at a time. Another one, that began before chunks came in front, could replace the
+        // rear of what we measure here, and both would give that back.
+        let compacting = &self.first.header.compacting;
+        compacting.try_with(|()| self.compact_alone(guard, leads_somewhere)).unwrap_or(0)
+    }
+
+    fn compact_alone(&self, guard: &Guard, mut leads_somewhere: impl FnMut(u64) -> bool) -> u64 {
         // Acquire: pairs with the AcqRel of the pushes.
         let first = tagged::pointer(self.head.load(Ordering::Acquire));
         // SAFETY: chunks of a list are retired through the guard's epochs.
@@ -326,7 +335,7 @@ impl Handles {
             // Or chunks that are put in front of it would count what is gone, and their filling
             // start one compaction after the other.
             // Relaxed: a figure.
-            first.below.store(below, Ordering::Relaxed);
+            first.below.store(figure(below), Ordering::Relaxed);
         }
         let mut given_up = Detached {
             next: tagged::pointer(if swapped { old } else { rebuilt }),
@@ -403,7 +412,8 @@ impl Chunk {
         unsafe {
             chunk.write(Self {
                 next: AtomicPtr::new(tagged::pack(next, capacity)),
-                below: figures::AtomicU64::new(below),
+                below: figures::AtomicU32::new(figure(below)),
+                compacting: TryLock::new(()),
             });
             let places = chunk.add(1).cast::<AtomicU64>();
             for place in 0..usize::from(capacity) {
@@ -440,7 +450,7 @@ impl Chunk {
         u64::from(self.capacity())
             // Relaxed: a figure.
             + behind.map_or(0, |next| {
-                u64::from(next.capacity()) + next.below.load(Ordering::Relaxed)
+                u64::from(next.capacity()) + u64::from(next.below.load(Ordering::Relaxed))
             })
     }
 
@@ -460,6 +470,11 @@ impl Chunk {
         // Acquire: pairs with the AcqRel by which the handle was placed.
         (0..fill.min(self.capacity())).map(|index| self.place(index).load(Ordering::Acquire))
     }
+}
+
+/// A number of handles, as chunks keep it: where it is of use, it fits.
+fn figure(handles: u64) -> u32 {
+    handles.try_into().unwrap_or(u32::MAX)
 }
 
 /// Adds the handles of a list that starts at `chunk` and fills that up to `fill`.
