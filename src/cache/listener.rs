@@ -136,13 +136,18 @@ impl Listener {
 
     fn run(&self, removal: &Removal) {
         // What it may have left inconsistent is the listener's own.
-        let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.call)(removal))) else { return };
+        let call = catch_unwind(AssertUnwindSafe(|| (self.call)(removal)));
+        let Err(mut panic) = call else { return };
         // Relaxed: a statistic.
         self.panics.fetch_add(1, Ordering::Relaxed);
-        // What it panicked with may panic as it goes, and that again: there it ends.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            std::mem::forget(panic);
+        // What it panicked with may panic as it goes, and that again: after some it is leaked.
+        for _ in 0..8 {
+            match catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                Ok(()) => return,
+                Err(next) => panic = next,
+            }
         }
+        std::mem::forget(panic);
     }
 }
 
