@@ -47,7 +47,8 @@ pub struct Stats {
     pub hits: u64,
     /// Those that found none; of several that load one key at a time the one that does.
     pub misses: u64,
-    /// Loaders of `get_or_load` that answered a value, stored or not.
+    /// Loaders of `get_or_load` that answered a value, stored or not; those of a refresh are
+    /// counted apart, in `refreshes` and `failed_refreshes`.
     pub load_successes: u64,
     /// Loaders that answered an error, panicked, or were dropped before they answered.
     pub load_failures: u64,

@@ -293,17 +293,22 @@ fn run_alone(calls: u64, max_entries: Option<u64>, seed: u64) {
     (0..PLACES).for_each(|place| run.ended(place, RemovalCause::Cleared));
     while run.cache.maintain(1000).pending {}
     run.judge();
+    judge_figures(&run.cache, &run.reported, run.evicts);
     assert!(run.lives.is_empty(), "never reported: {:?}", run.lives);
-    let stats = run.cache.stats();
+}
+
+/// Everything has gone, and was counted as it was reported.
+fn judge_figures(cache: &Cache, reported: &HashMap<RemovalCause, u64>, evicts: bool) {
+    let stats = cache.stats();
     assert_eq!((stats.entries, stats.removals_dropped, stats.listener_panics), (0, 0, 0));
     for cause in RemovalCause::ALL {
-        let reported = run.reported.get(&cause).copied().unwrap_or_default();
+        let reported = reported.get(&cause).copied().unwrap_or_default();
         assert_eq!(reported, stats.removals.of(cause), "{cause}");
-        let possible = cause != RemovalCause::Evicted || run.evicts;
+        let possible = cause != RemovalCause::Evicted || evicts;
         assert_eq!(reported > 0, possible, "{cause}: {reported}");
     }
-    run.cache.validate().expect("sound");
-    eprintln!("{calls} calls: {:?}", stats.removals);
+    cache.validate().expect("sound");
+    eprintln!("{:?}", stats.removals);
 }
 
 #[test]
@@ -421,17 +426,8 @@ fn run_together(calls: u64, max_entries: Option<u64>, seed: u64) {
         assert!(possible, "{cause} at {place}");
         *counts.entry(cause).or_default() += 1;
     }
-    let stats = cache.stats();
-    assert_eq!((stats.entries, stats.removals_dropped, stats.listener_panics), (0, 0, 0));
+    judge_figures(&cache, &counts, max_entries.is_some());
     assert!(lives.is_empty(), "{} of them were never reported", lives.len());
-    for cause in RemovalCause::ALL {
-        let reported = counts.get(&cause).copied().unwrap_or_default();
-        assert_eq!(reported, stats.removals.of(cause), "{cause}");
-        let possible = cause != RemovalCause::Evicted || max_entries.is_some();
-        assert_eq!(reported > 0, possible, "{cause}: {reported}");
-    }
-    cache.validate().expect("sound");
-    eprintln!("{calls} calls by two threads: {:?}", stats.removals);
 }
 
 #[test]
