@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// First: its macro is for those below.
+#[macro_use]
+mod planted;
+
 #[cfg(any(
     feature = "metrics",
     feature = "rmcp_3",

@@ -180,7 +180,7 @@ impl<T> TryLock<T> {
         impl Drop for Unlock<'_> {
             fn drop(&mut self) {
                 // Release: pairs with the Acquire in `try_with`: who comes next sees what we did.
-                let order = if cfg!(bug = "relaxed_unlock") {
+                let order = if planted!("relaxed_unlock") {
                     atomic::Ordering::Relaxed
                 } else {
                     atomic::Ordering::Release

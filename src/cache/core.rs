@@ -277,7 +277,7 @@ impl<V: Value, S> Core<V, S> {
                 // Entries that are pending or killed never end the search: behind them there may
                 // be the live one.
                 if entry.state() != State::Live {
-                    if cfg!(bug = "get_stops_at_pending") {
+                    if planted!("get_stops_at_pending") {
                         return Sight::Absent;
                     }
                     continue;
@@ -291,7 +291,7 @@ impl<V: Value, S> Core<V, S> {
                 }
                 if entry.is_expired(|| self.now()) {
                     self.unlink_expired(target.hash, &slot, entry);
-                    if cfg!(bug = "no_second_search") {
+                    if planted!("no_second_search") {
                         return Sight::Absent;
                     }
                     continue 'search;
@@ -350,7 +350,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
     pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64) {
-        if cfg!(not(bug = "no_cancel")) {
+        if !planted!("no_cancel") {
             entry.cancel_flight();
         }
         #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]

@@ -104,7 +104,7 @@ impl<V: Value, S> Core<V, S> {
     /// After a job was queued: whoever closed the cache may have looked at the queue before. If
     /// so, the lock of the queue tells us of the mark.
     pub(crate) fn finish_if_closed(&self) {
-        if self.directory.is_closed() && cfg!(not(bug = "leave_to_closer")) {
+        if self.directory.is_closed() && !planted!("leave_to_closer") {
             self.finish();
         }
     }

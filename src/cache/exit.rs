@@ -59,11 +59,11 @@ impl<V: Value, S> Core<V, S> {
         entry: Seen<'g, V, Node>,
         exit: Exit,
     ) -> bool {
-        if cfg!(bug = "retire_before_unlink") {
+        if planted!("retire_before_unlink") {
             self.took_out(hash, entry, exit);
             return self.table.remove(slot);
         }
-        let early = cfg!(bug = "report_before_unlink");
+        let early = planted!("report_before_unlink");
         if early {
             self.report(entry, exit);
         }
@@ -145,7 +145,7 @@ impl<V: Value, S> Core<V, S> {
         heir: Seen<'_, V, Node>,
         exit: Exit,
     ) {
-        if self.is_watched && (entry.version() != heir.version() || cfg!(bug = "report_copied")) {
+        if self.is_watched && (entry.version() != heir.version() || planted!("report_copied")) {
             self.report_watched(entry, exit);
         }
     }

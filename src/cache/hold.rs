@@ -70,7 +70,7 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
                 }
                 return Err(error);
             }
-            if cfg!(bug = "room_is_ours") {
+            if planted!("room_is_ours") {
                 break;
             }
         }

@@ -184,11 +184,11 @@ impl<V: Value, S> Core<V, S> {
                 flight.land(Outcome::Cancelled);
                 return Ok((shown, None));
             };
-            if placeholder.owner().is_dead() && cfg!(not(bug = "fulfil_ignores_death")) {
+            if placeholder.owner().is_dead() && !planted!("fulfil_ignores_death") {
                 self.unlink(target.hash, &slot, placeholder, Exit::NeverLived);
                 return Ok((shown, None));
             }
-            if cfg!(bug = "stored_before_swap") {
+            if planted!("stored_before_swap") {
                 flight.land(Outcome::Stored);
             }
             match writer.fulfil(draft, &slot, placeholder, flight, &guard)? {

@@ -145,7 +145,7 @@ impl<V: Value, S> Core<V, S> {
         let sight = self.look(target, &guard);
         let stored = match writer.over_visible(draft, sight, condition, &guard)? {
             Over::Stored => true,
-            Over::Absent(draft) if cfg!(bug = "refresh_inserts") => {
+            Over::Absent(draft) if planted!("refresh_inserts") => {
                 writer.insert(draft, &guard)?;
                 true
             }

@@ -82,5 +82,5 @@ pub(super) fn is_of<V: Value>(
     known: *const Node,
 ) -> bool {
     (std::ptr::eq(entry.owner_ptr(), known) || entry.owner().is_named(target.namespace()))
-        && (entry.key() == target.key || cfg!(bug = "compare_by_hash"))
+        && (entry.key() == target.key || planted!("compare_by_hash"))
 }

@@ -263,7 +263,7 @@ impl<V: Value, S> Core<V, S> {
     ) {
         // Should the wheel have armed `old` anew after we inherited, it did so for the deadline of
         // `old`, which is too late for an earlier one.
-        let earlier = entry.deadline() < old.deadline() && cfg!(not(bug = "trust_old_deadline"));
+        let earlier = entry.deadline() < old.deadline() && !planted!("trust_old_deadline");
         if earlier && track.armed != 0 && entry.flight().is_none() {
             self.push_event(hash, entry.guard());
         } else {

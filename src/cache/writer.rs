@@ -187,7 +187,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         // Loaded before the compare-exchange: an entry that is replaced before it is marked
         // leaves the push of a handle to us.
         let mut heritage = Heritage::of(old);
-        heritage.indexed |= cfg!(bug = "no_own_handle");
+        heritage.indexed |= planted!("no_own_handle");
         heritage.claim = self.claim;
         let went = old.bytes();
         let growth = self.bytes.saturating_sub(went);
@@ -204,7 +204,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                 if !heritage.indexed {
                     self.linked(entry);
                 }
-                if cfg!(not(bug = "no_announce_over")) {
+                if !planted!("no_announce_over") {
                     self.core.announce_over(self.target.hash, entry, heritage.track, old);
                 }
                 Ok(Ok(entry))
@@ -283,7 +283,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                 // Loaded after the whole decision, the clock included: what was decided on a
                 // death must not be stored for a node that died with it.
                 let decided = self.intent != Intent::Set || self.keep_ttl;
-                if decided && node.is_dead() && cfg!(not(bug = "no_second_dead_check")) {
+                if decided && node.is_dead() && !planted!("no_second_dead_check") {
                     core.release(target.hash, node, guard);
                     continue 'resolve;
                 }
@@ -291,7 +291,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                     draft = self.keep_times_of(draft, kept);
                 }
                 let same = std::ptr::eq(found.owner_ptr(), node);
-                if !same && !dead && cfg!(not(bug = "replace_other_incarnation")) {
+                if !same && !dead && !planted!("replace_other_incarnation") {
                     // Another incarnation, and alive: then ours is dead. Never replace a later
                     // incarnation's entry by an earlier one's.
                     core.release(target.hash, node, guard);
@@ -335,7 +335,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         // Booked and counted before it can be seen, so that whoever takes it out does so after us,
         // and a shard whose count is zero has nothing that its wheel may have a handle to.
         node.book(Some(self.bytes), None, charge);
-        if cfg!(not(bug = "count_late")) {
+        if !planted!("count_late") {
             core.count_entries(target.hash, 1);
         }
         self.hold.spend_on_entry(self.bytes);
@@ -354,7 +354,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             _ => {
                 self.linked(claim.entry);
                 core.announce(target.hash, claim.entry, Track::default());
-                if cfg!(bug = "count_late") {
+                if planted!("count_late") {
                     // A figure is no step of a model; asking for the lock is one.
                     drop(core.shards[core.shard(target.hash)].upkeep.try_lock());
                     core.count_entries(target.hash, 1);
@@ -415,13 +415,13 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         let (bytes, filled) = node.handles().push(hash, guard);
         self.hold.spend(bytes);
         entry.set_indexed();
-        if bytes > 0 && node.is_closed() && cfg!(not(bug = "no_second_discard")) {
+        if bytes > 0 && node.is_closed() && !planted!("no_second_discard") {
             // The entry is gone already, and with it the node. Whoever closed that may have
             // discarded its handles before our push: then we see, through `head`, that it is
             // closed, and the chunk that we made is ours to discard.
             core.directory.discard_handles(node, core.account(hash), guard);
         }
-        if node.is_dead() && cfg!(not(bug = "no_recheck_after_push")) {
+        if node.is_dead() && !planted!("no_recheck_after_push") {
             core.sweep(hash, node, guard);
             if node.is_global() && core.directory.is_closed() {
                 // The last incarnation never retires, and its deleter may have been and gone:

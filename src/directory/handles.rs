@@ -144,7 +144,7 @@ impl Handles {
             // AcqRel: the step that a detach must see or that must see the detach; see the head
             // of this file. Acquire failure: the same, if the detach came first.
             let success =
-                if cfg!(bug = "relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
+                if planted!("relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
             let counted = self.head.compare_exchange(word, filled, success, Ordering::Acquire);
             match (placed, counted) {
                 (Ok(_), Ok(_)) => return (0, None),
@@ -173,7 +173,7 @@ impl Handles {
         unsafe { &*new }.place(0).store(handle, Ordering::Relaxed);
         let head = tagged::pack(new, 1);
         // AcqRel: as in `push`. Relaxed failure: nothing is read through it.
-        let success = if cfg!(bug = "relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
+        let success = if planted!("relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
         match self.head.compare_exchange(word, head, success, Ordering::Relaxed) {
             Ok(_) => {
                 let bytes = allocated(chunk_size(capacity)) as u64;
@@ -190,7 +190,7 @@ impl Handles {
     /// Takes the whole list.
     pub(crate) fn detach(&self) -> Detached {
         // AcqRel: carries the death of the owner to later pushes; acquires the handles.
-        let order = if cfg!(bug = "relaxed_detach") { Ordering::Relaxed } else { Ordering::AcqRel };
+        let order = if planted!("relaxed_detach") { Ordering::Relaxed } else { Ordering::AcqRel };
         let word = self.head.swap(ptr::null_mut(), order);
         Detached {
             next: tagged::pointer(word),
@@ -281,7 +281,7 @@ impl Handles {
     /// compact too. Gives up where they are no smaller, or somebody else compacts or detaches
     /// meanwhile.
     pub(crate) fn compact(&self, guard: &Guard, leads_somewhere: impl FnMut(u64) -> bool) -> u64 {
-        if cfg!(bug = "compact_side_by_side") {
+        if planted!("compact_side_by_side") {
             return self.compact_alone(guard, leads_somewhere);
         }
         // One at a time. Another one, that began before chunks came in front, could replace the
@@ -298,7 +298,7 @@ impl Handles {
         // Acquire: pairs with the AcqRel swap or compare-exchange that wrote it.
         let old = first.next.load(Ordering::Acquire);
         let mut expected = old;
-        if cfg!(bug = "compact_by_detach") {
+        if planted!("compact_by_detach") {
             expected = tagged::pack(ptr::null_mut(), first.capacity());
             first.next.swap(expected, Ordering::AcqRel);
         }
@@ -380,7 +380,7 @@ impl Detached {
         // Acquire: the successor is read next.
         let taken = header.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
             let next =
-                if cfg!(bug = "cut_taken_list") { ptr::null_mut() } else { tagged::pointer(next) };
+                if planted!("cut_taken_list") { ptr::null_mut() } else { tagged::pointer(next) };
             Some(tagged::pack(next, capacity | TAKEN))
         });
         self.next = tagged::pointer(taken.unwrap_or_else(|next| next));

@@ -123,7 +123,7 @@ impl Directory {
         if !node.raise() {
             return false;
         }
-        if node.is_dead() && cfg!(not(bug = "no_dead_at_start")) {
+        if node.is_dead() && !planted!("no_dead_at_start") {
             self.release(node, account, guard);
             return false;
         }
@@ -174,10 +174,10 @@ impl Directory {
             let node = fresh.into_raw();
             // SAFETY: in the directory and counted once, for us.
             let node = unsafe { node.as_ref() };
-            if cfg!(not(bug = "quota_before_put")) {
+            if !planted!("quota_before_put") {
                 self.quotas.apply(node);
             }
-            if self.is_closed() && cfg!(not(bug = "no_closed_recheck")) {
+            if self.is_closed() && !planted!("no_closed_recheck") {
                 // Whoever closes looks through the map after it has set the mark. If it looked
                 // before we put the node there, then its lock tells us of the mark. Others may
                 // have found the node by now: what they store in it is the caller's to delete.
@@ -245,7 +245,7 @@ impl Directory {
     /// Takes an empty node out of the directory; `false` where it is in use again, or somebody
     /// else has done it.
     fn retire(&self, node: &Node, account: Account<'_>, guard: &Guard) -> bool {
-        if cfg!(bug = "forget_before_close") {
+        if planted!("forget_before_close") {
             self.shortcuts.forget(node);
         }
         let closed = if let Some(user) = node.user() {
@@ -264,7 +264,7 @@ impl Directory {
             let asked = self.users.remove_if(node.name(), |present| {
                 closed = node.close();
                 // Another incarnation may have the place.
-                closed && (std::ptr::eq(present, node) || cfg!(bug = "remove_any"))
+                closed && (std::ptr::eq(present, node) || planted!("remove_any"))
             });
             // Nobody in the map: it was deleted, and nobody can raise it through the map.
             if asked { closed } else { node.close() }
@@ -274,7 +274,7 @@ impl Directory {
                 account.release(node.own_bytes());
             }
             self.discard_handles(node, account, guard);
-            if cfg!(not(bug = "forget_before_close")) {
+            if !planted!("forget_before_close") {
                 self.shortcuts.forget(node);
             }
             // SAFETY: we closed it, it is out of the directory, and no entry counts on it.

@@ -126,7 +126,7 @@ impl Owner for Node {
     fn is_dead(&self) -> bool {
         // Acquire: pairs with the AcqRel of `kill`: who sees a death sees what came before it.
         self.dead.load(Ordering::Acquire) != ALIVE
-            || (cfg!(not(bug = "no_user_flag"))
+            || (!planted!("no_user_flag")
                 && self
                     .user()
                     // Acquire: as above.
@@ -305,7 +305,7 @@ impl Node {
         // AcqRel: orders against the close: who raised first is counted, who comes later sees
         // the mark and what the closer did.
         let before = self.word.fetch_add(1, Ordering::AcqRel);
-        if before & CLOSED != 0 && cfg!(not(bug = "no_closed_check")) {
+        if before & CLOSED != 0 && !planted!("no_closed_check") {
             return false;
         }
         self.count_in_user(before, 1);
@@ -351,7 +351,7 @@ impl Node {
         if word & (COUNT | CLOSED) != 0 {
             return false;
         }
-        if cfg!(bug = "close_unverified") {
+        if planted!("close_unverified") {
             // AcqRel: as below.
             return self.word.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0;
         }
@@ -434,7 +434,7 @@ impl Node {
     ///
     /// Called once, by who [closed](Self::close) it.
     pub(crate) unsafe fn retire(&self, guard: &Guard) {
-        if cfg!(bug = "leak_node") {
+        if planted!("leak_node") {
             return;
         }
         let node = NonNull::from(self);

@@ -139,7 +139,7 @@ impl<T: Retire> Stash<T> {
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.head.load(Ordering::Relaxed);
         let success =
-            if cfg!(bug = "relaxed_retire") { Ordering::Relaxed } else { Ordering::Release };
+            if planted!("relaxed_retire") { Ordering::Relaxed } else { Ordering::Release };
         let total = loop {
             let total = u64::from(tagged::tag(head)) + units;
             let Ok(tag) = u16::try_from(total) else {
@@ -211,14 +211,14 @@ impl<T: Retire> Stash<T> {
         // AcqRel: acquires what was pushed with the Release in `push`, and the figures that another
         // one counted before it took what lay here; who no longer sees bytes here, by the Acquire
         // in `bytes`, sees them there.
-        let success = if cfg!(bug = "relaxed_move") { Ordering::Acquire } else { Ordering::AcqRel };
+        let success = if planted!("relaxed_move") { Ordering::Acquire } else { Ordering::AcqRel };
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.head.load(Ordering::Relaxed);
         while !head.is_null() {
             let bytes = bytes_of(head);
             // Before they are no longer here. Whatever was pushed and taken in between: a word that
             // is the same leads to the same object with as much below it.
-            let early = cfg!(not(bug = "count_after_taking"));
+            let early = !planted!("count_after_taking");
             if early {
                 retired.count(bytes);
             }
@@ -290,7 +290,7 @@ impl<T: Retire> Stash<T> {
             // SAFETY: off the spare list, whose objects nobody else reaches.
             drop(unsafe { Doomed::new(list, Some(retired)) });
         }
-        if cfg!(bug = "free_spare_in_place") {
+        if planted!("free_spare_in_place") {
             self.with_spare(|spare| *spare = Spare::new(0));
         }
     }

@@ -153,7 +153,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Serde {
         let how = Compression::of(tag).ok_or(Refused::Unknown { tag })?;
         let (length, body) = body.split_first_chunk::<4>().ok_or(Refused::Cut)?;
         let length = u32::from_le_bytes(*length) as usize;
-        if cfg!(not(bug = "believe_lengths")) {
+        if !planted!("believe_lengths") {
             self.check(length)?;
         }
         format.read(&how.unpack(body, length)?)

@@ -342,7 +342,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// Changes what maintenance remembers; `false` where that has changed, or the entry was
     /// retired: then `link` is no longer ours.
     pub(crate) fn set_track(&self, old: Track, new: Track) -> bool {
-        if cfg!(bug = "track_by_store") {
+        if planted!("track_by_store") {
             let same = self.track() == Some(old);
             if same {
                 // Relaxed: a planted bug.
@@ -381,7 +381,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// Whether it ever was live. One that is pending never will be: call it for what was taken out
     /// because its owner died.
     pub(crate) fn has_lived(&self) -> bool {
-        if cfg!(bug = "pending_never_lived") {
+        if planted!("pending_never_lived") {
             return self.state() == State::Live;
         }
         self.settle(State::Killed) == State::Live
@@ -394,7 +394,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     }
 
     pub(crate) fn set_indexed(&self) {
-        if cfg!(bug = "index_by_store") {
+        if planted!("index_by_store") {
             // Release: a planted bug.
             self.header().marks.store(INDEXED, Ordering::Release);
             return;
@@ -453,7 +453,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     /// its maker goes on with a copy of it, and ends the load in any case.
     pub(crate) fn cancel_flight(&self) {
         if let Some(flight) = self.flight()
-            && (self.state() == State::Live || cfg!(bug = "cancel_killed"))
+            && (self.state() == State::Live || planted!("cancel_killed"))
         {
             flight.land(Outcome::Cancelled);
         }

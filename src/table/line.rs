@@ -116,7 +116,7 @@ impl<'g, V: Value, O> Slot<'g, V, O> {
         // get of another, on two threads crosswise, do not both miss each other under a guard
         // that is held for long (a fresh guard issues a fence anyway); on x86-64 it is the same
         // instruction.
-        let relaxed = cfg!(bug = "relaxed_unlink") && new.is_null();
+        let relaxed = planted!("relaxed_unlink") && new.is_null();
         let success = if relaxed { Ordering::Relaxed } else { Ordering::SeqCst };
         self.cell.compare_exchange(self.word, new, success, Ordering::Relaxed).is_ok()
     }

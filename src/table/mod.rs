@@ -240,12 +240,12 @@ impl<V: Value, O: Owner> Table<V, O> {
         slot: &Slot<'g, V, O>,
         entry: Seen<'g, V, O>,
     ) -> State {
-        if cfg!(not(bug = "no_fence")) {
+        if !planted!("no_fence") {
             // SeqCst fence: between our claim (or the sight of somebody's) and the scan; pairs
             // with the same fence of another claimant of the key.
             fence(Ordering::SeqCst);
         }
-        let dead_before = cfg!(bug = "dead_before_scan") && entry.owner().is_dead();
+        let dead_before = planted!("dead_before_scan") && entry.owner().is_dead();
         for (other_slot, other) in self.probe(hash, entry.guard()) {
             if other.is(&entry) || !same_key(other, entry) {
                 continue;
@@ -253,10 +253,10 @@ impl<V: Value, O: Owner> Table<V, O> {
             let lower = other_slot.position < slot.position;
             match other.state() {
                 State::Killed => {}
-                State::Live if cfg!(bug = "no_kill_for_live") => {}
+                State::Live if planted!("no_kill_for_live") => {}
                 State::Live => return entry.settle(State::Killed),
                 State::Pending if lower => return entry.settle(State::Killed),
-                State::Pending if cfg!(bug = "no_kill_of_higher") => {}
+                State::Pending if planted!("no_kill_of_higher") => {}
                 State::Pending => {
                     if other.settle(State::Killed) == State::Live {
                         return entry.settle(State::Killed);
@@ -265,9 +265,9 @@ impl<V: Value, O: Owner> Table<V, O> {
             }
         }
         // After the whole scan, never before.
-        let dead = if cfg!(bug = "dead_before_scan") {
+        let dead = if planted!("dead_before_scan") {
             dead_before
-        } else if cfg!(bug = "no_dead_in_help") {
+        } else if planted!("no_dead_in_help") {
             false
         } else {
             entry.owner().is_dead()
@@ -317,7 +317,7 @@ impl<V: Value, O: Owner> Table<V, O> {
                     removed(entry);
                     break;
                 }
-                if cfg!(bug = "sweep_once") {
+                if planted!("sweep_once") {
                     break;
                 }
                 slot = slot.again();

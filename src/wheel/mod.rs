@@ -175,7 +175,7 @@ impl Wheel {
         if tick <= self.at {
             return self.loose.push(Far { handle, tick }, &mut self.bytes);
         }
-        let differs = if cfg!(bug = "level_by_distance") { tick - self.at } else { tick ^ self.at };
+        let differs = if planted!("level_by_distance") { tick - self.at } else { tick ^ self.at };
         let level = differs.ilog2() as usize / DIGIT_BITS;
         if level >= LEVELS {
             self.far_min = Some(self.far_min.map_or(tick, |min| min.min(tick)));

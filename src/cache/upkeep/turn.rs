@@ -129,7 +129,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
         let Some(old) = entry.track() else { return };
         // A handle whose tick is over has fired: what was inherited too late does not count.
-        let is_over = old.armed <= upkeep.wheel.reached() && cfg!(not(bug = "trust_old_tick"));
+        let is_over = old.armed <= upkeep.wheel.reached() && !planted!("trust_old_tick");
         let known = Track { armed: if is_over { 0 } else { old.armed }, ..old };
         if !self.core.concerns_upkeep(entry.deadline(), known) {
             return;
@@ -220,11 +220,11 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         now: Nanos,
     ) -> Option<u64> {
         // The entry was just taken out or replaced. What took its place may rely on this handle.
-        let changed = (!cfg!(bug = "drop_fired_handle")).then_some(fired + 1);
+        let changed = (!planted!("drop_fired_handle")).then_some(fired + 1);
         let exit = match entry.state() {
             State::Pending => None,
             State::Killed => Some(Exit::NeverLived),
-            State::Live if cfg!(bug = "fire_unexpired") => Some(Exit::Expired),
+            State::Live if planted!("fire_unexpired") => Some(Exit::Expired),
             State::Live => self.core.is_over(entry, || now),
         };
         if let Some(exit) = exit {
@@ -461,7 +461,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
     ) -> bool {
         let bytes = entry.bytes();
         let won = self.core.unlink(hash, slot, entry, exit);
-        if cfg!(bug = "evict_what_is_gone") && !won {
+        if planted!("evict_what_is_gone") && !won {
             self.core.took_out(hash, entry, exit);
         }
         if won {

@@ -54,7 +54,7 @@ impl Node {
             let fits = held(total).saturating_add(bytes) <= quota;
             fits.then_some(total.wrapping_add(bytes))
         };
-        if cfg!(bug = "charge_in_two_steps") {
+        if planted!("charge_in_two_steps") {
             // Relaxed: a planted bug.
             charged(self.bytes.load(Ordering::Relaxed))?;
             // A figure is no step of a model; asking for a lock is one.

@@ -80,8 +80,7 @@ impl<T: Retire> Retired<T> {
         let batch = Box::into_raw(batch);
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.ready.load(Ordering::Relaxed);
-        let success =
-            if cfg!(bug = "relaxed_ready") { Ordering::Relaxed } else { Ordering::Release };
+        let success = if planted!("relaxed_ready") { Ordering::Relaxed } else { Ordering::Release };
         loop {
             // SAFETY: the batch is ours until the compare-exchange.
             unsafe { (*batch).next = head };

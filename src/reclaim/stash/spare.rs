@@ -98,7 +98,7 @@ impl<T: Retire> Spare<T> {
     pub(super) fn lists(&mut self) -> impl Iterator<Item = *mut T> + use<T> {
         self.kept_bytes = 0;
         let next = self.next;
-        if cfg!(not(bug = "free_spare_in_place")) {
+        if !planted!("free_spare_in_place") {
             self.next = ptr::null_mut();
         }
         let kept = std::mem::take(&mut self.lists);

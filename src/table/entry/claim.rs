@@ -64,7 +64,7 @@ impl<V: Value, O> Seen<'_, V, O> {
         if !RefreshClaim::of(now).is_free(tick) {
             return false;
         }
-        if cfg!(bug = "claim_by_store") {
+        if planted!("claim_by_store") {
             // Relaxed: a planted bug.
             marks.store(now & INDEXED | CLAIMED, Ordering::Relaxed);
             return true;

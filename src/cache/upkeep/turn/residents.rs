@@ -16,7 +16,7 @@ impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
             .probe(hash, self.guard)
             .find(|(_, entry)| {
                 // Retired just now: what took its place may have inherited the handle.
-                let is_retired = cfg!(not(bug = "drop_queued_handle"));
+                let is_retired = !planted!("drop_queued_handle");
                 entry.state() != State::Killed
                     && entry.track().map_or(is_retired, |track| track.queued)
             })
