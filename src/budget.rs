@@ -127,11 +127,17 @@ impl Budget {
         let above = self.limit.load(Ordering::Relaxed) - limit(max) as u64;
         if above > 0 {
             let mut taken = 0;
-            // Relaxed: what is taken is ours; only the figure's own consistency matters.
-            let _ = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
-                taken = free.clamp(0, above as i64);
-                (taken > 0).then_some(free - taken)
-            });
+            if planted!("descend_in_two_steps") {
+                // Relaxed: a planted bug.
+                taken = self.free.load(Ordering::Relaxed).clamp(0, above as i64);
+                self.free.fetch_sub(taken, Ordering::Relaxed);
+            } else {
+                // Relaxed: what is taken is ours; only the figure's own consistency matters.
+                let _ = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+                    taken = free.clamp(0, above as i64);
+                    (taken > 0).then_some(free - taken)
+                });
+            }
             // Release: pairs with the Acquire in `used`: who sees the lower limit sees less free.
             self.limit.fetch_sub(taken as u64, Ordering::Release);
             return above - taken as u64;

@@ -1,9 +1,10 @@
 //! Many threads, long programs, real eviction and expiry: too much for a search for an order, so
 //! what is checked are invariants.
 //!
-//! After each call: what is read is what somebody wrote under that very key, and no bound is
-//! passed. At the end: everything is whole, before and after the pending work; emptied, nothing
-//! is left.
+//! After each call: what is read is what somebody wrote under that very key, and no bound and no
+//! quota is passed. At the end: everything is whole, before and after the pending work, and below
+//! a bound that moved meanwhile; emptied, nothing is left, and each version that was stored was
+//! reported once.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg scopecache_shuttle" cargo test --release --test invariants
@@ -14,6 +15,8 @@
 
 #[path = "support/adapter.rs"]
 mod adapter;
+#[path = "invariants/lives.rs"]
+mod lives;
 #[expect(dead_code, reason = "nothing is searched here")]
 mod support;
 
@@ -21,9 +24,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use scopecache::{Blob, Cache, Maintenance, MockClock};
+use scopecache::{Blob, Cache, Maintenance, MockClock, Namespace};
 
-use adapter::{CacheEngine, Upkeep, Way};
+use adapter::{CacheEngine, Upkeep, Way, namespace};
+use lives::Lives;
 use support::engine::Engine;
 use support::op::{Op, Place, Ret, Seen, Value};
 use support::program::{Author, Mix, Rng, Step};
@@ -40,6 +44,10 @@ struct Plan {
     upkeep: Upkeep,
     max_entries: Option<u64>,
     max_bytes: u64,
+    /// Bytes that each user may hold.
+    quota: Option<u64>,
+    /// Somebody changes the byte bound, up to twice the first, and shrinks the cache.
+    bound_moves: bool,
     rounds: usize,
 }
 
@@ -82,11 +90,13 @@ impl Plan {
             upkeep: rng.pick(&[Upkeep::None, Upkeep::EachStep(1)]),
             max_entries,
             max_bytes,
+            quota: rng.pick(&[None, Some(1 << 10), Some(3 << 10)]),
+            bound_moves: max_bytes < 1 << 20 && rng.pick(&[true, false]),
             rounds: 40,
         }
     }
 
-    fn engine(&self) -> Bytes {
+    fn engine(&self, lives: &Arc<Lives>) -> Bytes {
         let clock = MockClock::new();
         let mut builder = Cache::builder()
             .max_bytes(self.max_bytes)
@@ -95,7 +105,11 @@ impl Plan {
             // Nothing is freed before a schedule ends.
             .max_retired_bytes(1 << 30)
             .maintenance(Maintenance::Manual)
+            .on_removal(lives.listener())
             .clock(clock.clone());
+        if let Some(quota) = self.quota {
+            builder = builder.user_quota(quota);
+        }
         if let Some(most) = self.max_entries {
             builder = builder.max_entries(most);
         }
@@ -110,15 +124,19 @@ impl Plan {
     ///
     /// Where an invariant is broken.
     fn run(self, figures: &Arc<Figures>) {
-        let engine = Arc::new(self.engine());
+        let lives = Arc::new(Lives::default());
+        let engine = Arc::new(self.engine(&lives));
+        let most_bytes = if self.bound_moves { 2 * self.max_bytes } else { self.max_bytes };
+        let bounds = Bounds { most_bytes, quota: self.quota };
         let written = Written::default();
         let turnover = Arc::new(Turnover::default());
         let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         for program in self.programs {
             let (engine, written) = (Arc::clone(&engine), Arc::clone(&written));
             let (turnover, figures) = (Arc::clone(&turnover), Arc::clone(figures));
+            let lives = Arc::clone(&lives);
             bodies.push(Box::new(move || {
-                follow(&engine, &program, &written, &turnover);
+                follow(&engine, &program, &written, &turnover, (&lives, bounds));
                 // Relaxed: a statistic.
                 figures.calls.fetch_add(program.len() as u64, Ordering::Relaxed);
             }));
@@ -133,6 +151,10 @@ impl Plan {
                 removed.removed.fetch_add(progress.freed_entries, Ordering::Relaxed);
             }
         }));
+        if self.bound_moves {
+            let (engine, seed) = (Arc::clone(&engine), self.seed);
+            bodies.push(Box::new(move || move_bound(&engine, self.max_bytes, seed)));
+        }
         threads::run(bodies);
 
         let sound = |valid: Result<(), String>| {
@@ -141,6 +163,8 @@ impl Plan {
         sound(engine.validate());
         sound(engine.settle());
         let stats = engine.cache.stats();
+        let bound = engine.cache.capacity_bytes();
+        assert!(stats.live_bytes <= bound, "seed {}: {stats:?} of {bound}", self.seed);
         if let Some(most) = self.max_entries {
             assert!(stats.entries <= most, "seed {}: {stats:?}", self.seed);
             let stored = turnover.stored.lock().expect("no panic").len() as u64;
@@ -154,14 +178,29 @@ impl Plan {
         let stats = engine.cache.stats();
         let left = (stats.entries, stats.users, stats.sessions);
         assert_eq!(left, (0, 0, 0), "seed {}: {stats:?}", self.seed);
+        assert_eq!(stats.removals_dropped, 0, "seed {}", self.seed);
+        sound(lives.judge());
         drop(engine);
         #[cfg(scopecache_shuttle)]
         scopecache::quiesce();
     }
 }
 
+/// What is never passed.
+#[derive(Clone, Copy)]
+struct Bounds {
+    most_bytes: u64,
+    quota: Option<u64>,
+}
+
 /// One thread's program; looks at each answer and at the bounds.
-fn follow(engine: &Bytes, program: &[Step], written: &Written, turnover: &Turnover) {
+fn follow(
+    engine: &Bytes,
+    program: &[Step],
+    written: &Written,
+    turnover: &Turnover,
+    (lives, bounds): (&Lives, Bounds),
+) {
     let mut learned = Vec::new();
     let mut leases = Vec::new();
     for step in program {
@@ -177,6 +216,7 @@ fn follow(engine: &Bytes, program: &[Step], written: &Written, turnover: &Turnov
         }
         let ret = engine.apply(&op);
         learned.extend(ret.version());
+        lives.answered(&ret);
         if let (Some(at), Ret::Item(Some(seen)) | Ret::Loaded(seen)) = (op.place(), &ret) {
             let Seen { value, .. } = seen;
             let place = written.lock().expect("no panic").get(&(value % UPDATE)).copied();
@@ -184,7 +224,13 @@ fn follow(engine: &Bytes, program: &[Step], written: &Written, turnover: &Turnov
         }
         assert!(!matches!(ret, Ret::Failed(_) | Ret::Closed), "{op:?}: {ret:?}");
         let stats = engine.cache.stats();
-        assert!(stats.live_bytes <= engine.cache.capacity_bytes(), "{stats:?}");
+        assert!(stats.live_bytes <= bounds.most_bytes, "{stats:?}");
+        if let (Some(quota), Some(at)) = (bounds.quota, op.place())
+            && let Some(user) = namespace(at.space).user()
+        {
+            let usage = engine.cache.usage(Namespace::User { user }).expect("open");
+            assert!(usage.bytes <= quota, "{usage:?} of {quota}");
+        }
         let removed = match (op, &ret) {
             (Op::Delete(_), Ret::Answer(true)) | (Op::Take(_), Ret::Item(Some(_))) => 1,
             (_, Ret::Removed(entries)) => *entries,
@@ -197,6 +243,19 @@ fn follow(engine: &Bytes, program: &[Step], written: &Written, turnover: &Turnov
         }
     }
     leases.drain(..).for_each(|op| drop(engine.apply(&op)));
+}
+
+/// Bounds from half the first to twice it; the last is among the low ones.
+fn move_bound(engine: &Bytes, max_bytes: u64, seed: u64) {
+    let mut rng = Rng::new(seed ^ 0xb0d);
+    for round in 0..20 {
+        let eighths = if round == 19 { 5 } else { 4 + rng.below(13) };
+        let bound = max_bytes * eighths as u64 / 8;
+        engine.cache.set_max_bytes(bound).expect("open");
+        if round % 4 == 0 {
+            let _ = engine.cache.shrink_to(bound / 2);
+        }
+    }
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -370,7 +370,8 @@ fn names_of(keys: &[u8]) -> Vec<&'static str> {
     keys.iter().map(|key| KEYS[usize::from(*key)]).collect()
 }
 
-fn namespace(space: Space) -> Namespace<'static> {
+/// The namespace that stands for `space`.
+pub fn namespace(space: Space) -> Namespace<'static> {
     match space {
         Space::Global => Namespace::Global,
         Space::User(user) => Namespace::User { user: USERS[usize::from(user)] },
