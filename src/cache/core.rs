@@ -290,7 +290,7 @@ impl<V: Value, S> Core<V, S> {
                     return Sight::Loading(slot, entry);
                 }
                 if entry.is_expired(|| self.now()) {
-                    self.unlink_expired(target.hash, &slot, entry);
+                    self.unlink_expired(target.hash, slot, entry);
                     if planted!("no_second_search") {
                         return Sight::Absent;
                     }

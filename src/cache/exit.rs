@@ -74,17 +74,17 @@ impl<V: Value, S> Core<V, S> {
         won
     }
 
-    /// The same where a reader finds that its deadline is over; out of line, for the sake of those
-    /// who find something.
+    /// The same where a reader finds that its deadline is over; out of line, and with a copy of the
+    /// slot, for the sake of those who find something: theirs can stay in registers.
     #[cold]
     #[inline(never)]
     pub(crate) fn unlink_expired<'g>(
         &self,
         hash: u64,
-        slot: &Slot<'g, V, Node>,
+        slot: Slot<'g, V, Node>,
         entry: Seen<'g, V, Node>,
     ) {
-        self.unlink(hash, slot, entry, Exit::Expired);
+        self.unlink(hash, &slot, entry, Exit::Expired);
     }
 
     /// Takes out every entry of a deleted node from the chain of a handle.

@@ -116,7 +116,7 @@ impl<V: Value, S> Core<V, S> {
                     if self.claim_if_due(entry) {
                         return Ok(Begin::Refresh(self.item(entry)));
                     }
-                    self.slide(target, slot, entry, &guard);
+                    self.slide(target, *slot, entry, &guard);
                 }
                 return Ok(Begin::Hit(self.item(entry)));
             }

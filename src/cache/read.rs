@@ -76,7 +76,7 @@ impl<V: Value, S> Core<V, S> {
         let Sight::Present(slot, entry) = self.look(target, guard) else { return Ok(None) };
         self.count_hit(entry);
         if entry.is_sliding() {
-            self.slide(target, &slot, entry, guard);
+            self.slide(target, slot, entry, guard);
         }
         Ok(Some(entry))
     }

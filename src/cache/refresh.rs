@@ -101,7 +101,7 @@ impl<V: Value, S> Core<V, S> {
         self.count_hit(entry);
         let claimed = self.claim_if_due(entry);
         if !claimed {
-            self.slide(target, &slot, entry, &guard);
+            self.slide(target, slot, entry, &guard);
         }
         Ok(Some((self.item(entry), claimed)))
     }

@@ -128,18 +128,20 @@ impl<V: Value, S> Core<V, S> {
         }
     }
 
-    /// Renews a sliding TTL upon a hit, if it is worth a write and there is room for one.
+    /// Renews a sliding TTL upon a hit, if it is worth a write and there is room for one; out of
+    /// line, and with a copy of the slot, for the sake of those who find an entry without one.
+    #[inline(never)]
     pub(crate) fn slide<'g>(
         &'g self,
         target: &Target<'_>,
-        slot: &Slot<'g, V, Node>,
+        slot: Slot<'g, V, Node>,
         entry: Seen<'g, V, Node>,
         guard: &'g Guard,
     ) {
         let Some(sliding) = entry.sliding() else { return };
         if let Some(renewed) = sliding.renewal(self.now(), entry.deadline()) {
             // Lost against another write, or no room: the entry keeps the deadline it has.
-            let _ = self.redate(target, slot, entry, renewed, Some(sliding), guard);
+            let _ = self.redate(target, &slot, entry, renewed, Some(sliding), guard);
         }
     }
 

@@ -239,6 +239,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             self.hold.top_up(self.bytes + INSERT_BYTES)?;
             self.hold.take_place()?;
             let node = core.raise(target, guard)?;
+            node.handles().prefetch_place();
             loop {
                 let Some((slot, found)) = core.first(target, guard) else {
                     if self.keep_ttl {

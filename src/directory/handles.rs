@@ -1,7 +1,7 @@
 //! The handles of one node: a lock-free list of the hashes of its entries.
 //!
 //! ```text
-//!  head = fill:16 | chunk:48
+//!  head = capacity:8 | fill:8 | chunk:48
 //!    │
 //!    ▼
 //!  ┌─────────────┬───┬───┬───┬───┐     ┌─────────────┬───┬─ .. ─┬───┐
@@ -9,7 +9,8 @@
 //!  └─────────────┴───┴───┴───┴───┘     └─────────────┴───┴─ .. ─┴───┘
 //! ```
 //!
-//! Only the first chunk has room; those behind it are full. A handle is weak: the entry that it
+//! Only the first chunk has room; those behind it are full. Its capacity stands in `head` too, so
+//! that a push touches no line of it but the one that it writes to. A handle is weak: the entry that it
 //! was pushed for may be gone, and then it leads nowhere. It is never missing for an entry that
 //! is marked as indexed.
 //!
@@ -31,6 +32,7 @@ mod tests;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
+use crate::memory::prefetch;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{TryLock, figures};
@@ -45,6 +47,9 @@ const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else 
 /// In the tag of a chunk's `next`, beside its capacity: the successor has another owner.
 const TAKEN: u16 = 1 << 15;
 const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 63 };
+/// In the tag of `head`: the bits of the fill. Those of the capacity stand above them.
+const FILL: u16 = (1 << FILL_BITS) - 1;
+const FILL_BITS: u32 = 8;
 
 /// The most bytes that one push can allocate.
 pub(crate) const CHUNK_BYTES: u64 = allocated(chunk_size(MOST)) as u64;
@@ -105,7 +110,15 @@ impl Handles {
     /// Makes the inline chunk the first one. Called once, when the list has its final address.
     pub(crate) fn place(&self) {
         // Relaxed: the node is not published yet.
-        self.head.store(self.inline(), Ordering::Relaxed);
+        self.head.store(head_word(self.inline(), 0, INLINE as u16), Ordering::Relaxed);
+    }
+
+    /// Starts to fetch the place that the next push writes to into the cache.
+    pub(crate) fn prefetch_place(&self) {
+        // Relaxed: a hint.
+        let word = self.head.load(Ordering::Relaxed);
+        let places = tagged::pointer(word).wrapping_add(1).cast::<AtomicU64>();
+        prefetch(places.wrapping_add(usize::from(fill_of(word))));
     }
 
     fn inline(&self) -> *mut Chunk {
@@ -119,24 +132,19 @@ impl Handles {
     pub(crate) fn push(&self, handle: u64, guard: &Guard) -> (u64, Option<u64>) {
         debug_assert!(handle != 0, "zero marks an empty place");
         loop {
-            // Acquire: pairs with the AcqRel of the other pushes: the chunk's header is there.
+            // Acquire: pairs with the AcqRel of the other pushes: the chunk is there.
             let word = self.head.load(Ordering::Acquire);
-            let (chunk, fill) = (tagged::pointer(word), tagged::tag(word));
-            let room = if chunk.is_null() {
-                None
-            } else {
-                guard.check(chunk);
-                // SAFETY: chunks of a list are retired through the guard's epochs.
-                let header = unsafe { &*chunk };
-                (fill < header.capacity()).then_some(header)
-            };
-            let Some(header) = room else {
+            let (chunk, fill, capacity) = (tagged::pointer(word), fill_of(word), capacity_of(word));
+            if fill == capacity {
                 if let Some(answer) = self.push_chunk(word, handle) {
                     return answer;
                 }
                 continue;
-            };
-            let filled = tagged::pack(chunk, fill + 1);
+            }
+            guard.check(chunk);
+            // SAFETY: it has room, so it is there; chunks are retired through the guard's epochs.
+            let header = unsafe { &*chunk };
+            let filled = head_word(chunk, fill + 1, capacity);
             // AcqRel: publishes the handle for whoever counts it in; a loser acquires the one
             // that stands there before it counts that in.
             let placed =
@@ -171,7 +179,7 @@ impl Handles {
         // SAFETY: just made, and of a capacity of at least one.
         // Relaxed: published by the compare-exchange.
         unsafe { &*new }.place(0).store(handle, Ordering::Relaxed);
-        let head = tagged::pack(new, 1);
+        let head = head_word(new, 1, capacity);
         // AcqRel: as in `push`. Relaxed failure: nothing is read through it.
         let success = if planted!("relaxed_push") { Ordering::Relaxed } else { Ordering::AcqRel };
         match self.head.compare_exchange(word, head, success, Ordering::Relaxed) {
@@ -192,11 +200,7 @@ impl Handles {
         // AcqRel: carries the death of the owner to later pushes; acquires the handles.
         let order = if planted!("relaxed_detach") { Ordering::Relaxed } else { Ordering::AcqRel };
         let word = self.head.swap(ptr::null_mut(), order);
-        Detached {
-            next: tagged::pointer(word),
-            fill: tagged::tag(word),
-            inline: &raw const self.first,
-        }
+        Detached { next: tagged::pointer(word), fill: fill_of(word), inline: &raw const self.first }
     }
 
     /// The handles that are in the list, each once, in ascending order.
@@ -204,7 +208,7 @@ impl Handles {
         // Acquire: pairs with the AcqRel of the pushes.
         let word = self.head.load(Ordering::Acquire);
         let mut handles = Vec::new();
-        collect(tagged::pointer(word), tagged::tag(word), guard, &mut handles);
+        collect(tagged::pointer(word), fill_of(word), guard, &mut handles);
         handles.sort_unstable();
         handles.dedup();
         handles
@@ -223,7 +227,7 @@ impl Handles {
     ) -> Option<u64> {
         // Acquire: pairs with the AcqRel of the pushes.
         let word = self.head.load(Ordering::Acquire);
-        let (mut chunk, mut fill, mut next) = (tagged::pointer(word), tagged::tag(word), None);
+        let (mut chunk, mut fill, mut next) = (tagged::pointer(word), fill_of(word), None);
         while !chunk.is_null() {
             guard.check(chunk);
             // SAFETY: chunks of a list are retired through the guard's epochs.
@@ -250,7 +254,7 @@ impl Handles {
         // SAFETY: chunks of a list are retired through the guard's epochs.
         let Some(first) = (unsafe { tagged::pointer(word).as_ref() }) else { return 0 };
         // Relaxed: a figure.
-        u64::from(first.below.load(Ordering::Relaxed)) + u64::from(tagged::tag(word))
+        u64::from(first.below.load(Ordering::Relaxed)) + u64::from(fill_of(word))
     }
 
     /// Bytes that the chunks take from the budget.
@@ -470,6 +474,20 @@ impl Chunk {
         // Acquire: pairs with the AcqRel by which the handle was placed.
         (0..fill.min(self.capacity())).map(|index| self.place(index).load(Ordering::Acquire))
     }
+}
+
+/// What `head` holds: a chunk whose first places are filled.
+fn head_word(chunk: *mut Chunk, fill: u16, capacity: u16) -> *mut Chunk {
+    tagged::pack(chunk, capacity << FILL_BITS | fill)
+}
+
+fn fill_of(head: *mut Chunk) -> u16 {
+    tagged::tag(head) & FILL
+}
+
+/// Of no chunk: none.
+fn capacity_of(head: *mut Chunk) -> u16 {
+    tagged::tag(head) >> FILL_BITS
 }
 
 /// A number of handles, as chunks keep it: where it is of use, it fits.

@@ -85,6 +85,14 @@ impl<'g, V: Value, O> Iterator for Slots<'g, V, O> {
     }
 }
 
+impl<V: Value, O> Clone for Slot<'_, V, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: Value, O> Copy for Slot<'_, V, O> {}
+
 impl<'g, V: Value, O> Slot<'g, V, O> {
     pub(super) fn is_empty(&self) -> bool {
         self.word.is_null()
