@@ -1,19 +1,21 @@
 //! All 32 keys of a session: in one call where there is one, and one by one.
 //!
-//! A peer has no such call, so its row is 32 gets. The process asks the system for pages of
-//! 4 KiB: what overlaps is misses, and those of the page table are among them.
+//! A peer has no such call, so its row is 32 gets. First all memory stands on pages of 4 KiB: what
+//! overlaps is misses, and those of the page table are among them. Then the same is moved to huge
+//! pages, which have no such misses.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::args::Flags;
 use crate::bench::{Bench, Case, Metric};
 use crate::contender::{Kind, Room};
 use crate::data::{Dist, Names};
+use crate::pages::{self, HUGE, SMALL};
 use crate::settings::{Defaults, MILLION, Settings};
 use crate::timing::per_op;
 
 pub(crate) const HELP: &str = "  \
-get-many: 32 keys of a session, in one call and one by one, on pages of 4 KiB
+get-many: 32 keys of a session, in one call and one by one, on pages of 4 KiB and of 2 MiB
     --entries N,..        1_000_000
     --threads N,..        1 and as many as there are cores
     --dist D,..           of sessions; uniform
@@ -30,20 +32,23 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         seconds: 0.3,
     };
     let settings = Settings::parse(flags, defaults)?;
-    only_small_pages()?;
     let mut bench = Bench::new("get-many", settings.clone())?;
     for &entries in &settings.entries {
+        pages::only_small()?;
         let names = &Names::shaped(entries, 10, KEYS, "state");
         let entrants = bench.filled(Room::for_all(names.entries()), names);
-        for &dist in &settings.dists {
-            let seeds = (0..settings.most_threads() as u64).map(|at| settings.common.seed + at);
-            let sequences = dist.requests(names.sessions(), seeds);
-            for &threads in &settings.threads {
-                for call in ["many", "serial"] {
+        for page in [SMALL, HUGE] {
+            if page == HUGE {
+                pages::collapse()?;
+            }
+            for &dist in &settings.dists {
+                let seeds = (0..settings.most_threads() as u64).map(|at| settings.common.seed + at);
+                let sequences = dist.requests(names.sessions(), seeds);
+                for (&threads, call) in settings.threads.iter().flat_map(both_calls) {
                     let case = Case::new(entries, threads, dist)
                         .with("call", call)
                         .with("keys", KEYS)
-                        .with("page_bytes", 4096);
+                        .with("page_bytes", page);
                     bench.case(&case, &[NS_PER_SESSION], &entrants, |entrant, _| {
                         let contender = &entrant.contender;
                         let mut sequences = sequences[..threads].to_vec();
@@ -63,10 +68,6 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
     Ok(())
 }
 
-fn only_small_pages() -> Result<()> {
-    // SAFETY: sets a flag of this process; no memory is passed.
-    if unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } != 0 {
-        bail!("cannot forbid huge pages: {}", std::io::Error::last_os_error());
-    }
-    Ok(())
+fn both_calls(threads: &usize) -> [(&usize, &'static str); 2] {
+    [(threads, "many"), (threads, "serial")]
 }

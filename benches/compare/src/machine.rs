@@ -31,9 +31,18 @@ impl Machine {
 /// Bytes of this process that are resident, counted exactly (`statm` may be off by some pages a
 /// processor).
 pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
+    mapped("Rss")
+}
+
+/// Of these, bytes that no file holds, and which of them stand on huge pages.
+pub(crate) fn anonymous_bytes() -> anyhow::Result<(u64, u64)> {
+    Ok((mapped("Anonymous")?, mapped("AnonHugePages")?))
+}
+
+fn mapped(name: &str) -> anyhow::Result<u64> {
     const PATH: &str = "/proc/self/smaps_rollup";
     let text = fs::read_to_string(PATH).map_err(|error| anyhow::anyhow!("{PATH}: {error}"))?;
-    kib(&text, "Rss").ok_or_else(|| anyhow::anyhow!("{PATH} has no line `Rss`"))
+    kib(&text, name).ok_or_else(|| anyhow::anyhow!("{PATH} has no line `{name}`"))
 }
 
 /// Memory that can be had without swapping, where the system tells.

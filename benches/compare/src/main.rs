@@ -22,6 +22,7 @@ mod machine;
 mod memory;
 mod mixed;
 mod page;
+mod pages;
 mod random;
 mod report;
 mod scale;
