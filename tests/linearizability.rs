@@ -17,6 +17,8 @@
 mod adapter;
 #[path = "linearizability/plan.rs"]
 mod plan;
+#[path = "linearizability/reports.rs"]
+mod reports;
 #[path = "support/same_hash.rs"]
 mod same_hash;
 #[expect(dead_code, reason = "the tools for one thread")]
@@ -114,13 +116,17 @@ topics! {
     deadline_histories_with_long_pauses_are_linearizable: Topic::Deadline;
     closing_histories_under_a_random_scheduler_are_linearizable,
     closing_histories_with_long_pauses_are_linearizable: Topic::Closing;
+    histories_with_quotas_under_a_random_scheduler_are_linearizable,
+    histories_with_quotas_and_long_pauses_are_linearizable: Topic::Quotas;
+    refreshing_histories_under_a_random_scheduler_are_linearizable,
+    refreshing_histories_with_long_pauses_are_linearizable: Topic::Refreshing;
 }
 
 #[cfg(not(scopecache_shuttle))]
 #[test]
 fn histories_of_real_threads_are_linearizable() {
     let (first, histories) = (number("SEED", 0), number("HISTORIES", 500));
-    for topic in [Topic::Store, Topic::Eviction, Topic::Deadline, Topic::Closing] {
+    for topic in Topic::ALL {
         let tally = Tally::new();
         for seed in first..first + histories {
             Plan::new(topic, seed).run(&tally);

@@ -3,15 +3,17 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use scopecache::{Blob, Cache, Maintenance, MockClock, OnFull};
 
-use crate::adapter::{CacheEngine, Upkeep, Way, Wire};
+use crate::adapter::{CacheEngine, Upkeep, Way, Wire, namespace};
+use crate::reports::Reports;
 use crate::same_hash::SameHash;
 use crate::support::history::{Event, Verdict, check};
-use crate::support::model::Model;
-use crate::support::op::{Op, Ret};
-use crate::support::program::{Author, Mix, Rng, Step};
+use crate::support::model::{Model, Room};
+use crate::support::op::{Life, Op, Put, Ret, Space, Value, When};
+use crate::support::program::{Author, Mix, Rng, Step, TTLS};
 use crate::threads;
 
 const LINE_BYTES: u64 = 64;
@@ -38,6 +40,23 @@ pub(crate) enum Topic {
     Deadline,
     /// Somebody closes the cache.
     Closing,
+    /// Users have quotas of an entry or a few, one's changes; over it they lose entries of their
+    /// own, or are refused.
+    Quotas,
+    /// Hits of what is old refresh it, one at a time.
+    Refreshing,
+}
+
+impl Topic {
+    #[cfg(not(scopecache_shuttle))]
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Store,
+        Self::Eviction,
+        Self::Deadline,
+        Self::Closing,
+        Self::Quotas,
+        Self::Refreshing,
+    ];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +65,11 @@ enum Bound {
     None,
     Entries(u64),
     Bytes(u64),
+    /// Of each user, in bytes; the whole is ample.
+    Quota {
+        bytes: u64,
+        evicts: bool,
+    },
 }
 
 /// A thread that does nothing but upkeep.
@@ -53,6 +77,8 @@ enum Bound {
 pub(crate) struct Maintainer {
     pub(crate) rounds: usize,
     pub(crate) budget: usize,
+    /// A user gets these in turns.
+    pub(crate) quotas: Option<[u64; 2]>,
 }
 
 pub(crate) struct Plan {
@@ -65,6 +91,23 @@ pub(crate) struct Plan {
     bound: Bound,
     one_hash: bool,
     typed: bool,
+    /// Somebody hears what is removed.
+    is_heard: bool,
+}
+
+/// Refreshes store values from this one on.
+const REFRESHED: Value = 500_000;
+/// What is as old as this is refreshed: less than the clock moves at once.
+const REFRESH_AFTER: Duration = Duration::from_nanos(TTLS[0] / 2);
+
+impl Bound {
+    fn room(self) -> Room {
+        match self {
+            Self::None => Room::Ample,
+            Self::Entries(_) | Self::Bytes(_) => Room::Short,
+            Self::Quota { evicts, .. } => Room::Quotas { evicts },
+        }
+    }
 }
 
 impl Plan {
@@ -72,6 +115,7 @@ impl Plan {
         let mut rng = Rng::new(!seed);
         let mix = match topic {
             Topic::Deadline => Mix::Deadline,
+            Topic::Refreshing => Mix::Timed,
             _ => rng.pick(&[Mix::Concurrent, Mix::Concurrent, Mix::Timed]),
         };
         let (threads, steps) = rng.pick(&[(3, 4), (3, 5), (4, 4), (4, 6)]);
@@ -82,7 +126,11 @@ impl Plan {
         let upkeep = rng.pick(&[Upkeep::None, Upkeep::EachStep(1), Upkeep::EachStep(1_000)]);
         let (one_hash, typed) = (rng.below(2) == 0, rng.below(4) == 0);
         let bound = match topic {
-            Topic::Store | Topic::Closing => Bound::None,
+            Topic::Store | Topic::Closing | Topic::Refreshing => Bound::None,
+            Topic::Quotas => {
+                let bytes = rng.pick(&[200, 500, 6_000, 12_000]);
+                Bound::Quota { bytes, evicts: rng.below(2) == 0 }
+            }
             Topic::Deadline => rng.pick(&[Bound::None, Bound::None, Bound::Entries(2)]),
             // From a place or two to a few; in bytes, one large value or some small ones.
             Topic::Eviction => rng.pick(&[
@@ -95,12 +143,22 @@ impl Plan {
             ]),
         };
         let rounds = if topic == Topic::Store { 0 } else { rng.pick(&[0, 2, 4, 8]) };
-        let maintainer = Maintainer { rounds, budget: rng.pick(&[1, 8, 1_000]) };
+        let quotas = match bound {
+            Bound::Quota { bytes, .. } if rng.below(2) == 0 => Some([bytes / 2, bytes]),
+            _ => None,
+        };
+        let maintainer = Maintainer { rounds, budget: rng.pick(&[1, 8, 1_000]), quotas };
         if topic == Topic::Closing {
             let program = &mut programs[rng.below(threads)];
             program.insert(rng.below(steps + 1), Step::Do(Op::Close));
         }
-        Self { topic, seed, programs, way, upkeep, maintainer, bound, one_hash, typed }
+        if topic == Topic::Refreshing {
+            programs.iter_mut().for_each(|program| refresh(program, &mut rng));
+            let advance = Step::Do(Op::Advance(TTLS[0]));
+            programs[rng.below(threads)].insert(rng.below(steps / 2) + 1, advance);
+        }
+        let is_heard = rng.below(2) == 0;
+        Self { topic, seed, programs, way, upkeep, maintainer, bound, one_hash, typed, is_heard }
     }
 
     /// # Panics
@@ -129,6 +187,19 @@ impl Plan {
             Bound::None => builder.on_full(OnFull::Reject),
             Bound::Entries(most) => builder.max_entries(most),
             Bound::Bytes(most) => builder.max_bytes(most),
+            Bound::Quota { bytes, evicts: true } => builder.user_quota(bytes),
+            Bound::Quota { bytes, evicts: false } => {
+                builder.user_quota(bytes).on_full(OnFull::Reject)
+            }
+        };
+        let builder = match self.topic {
+            Topic::Refreshing => builder.refresh_after(REFRESH_AFTER),
+            _ => builder,
+        };
+        let reports = self.is_heard.then(Arc::<Reports>::default);
+        let builder = match &reports {
+            Some(reports) => builder.on_removal(reports.listener()),
+            None => builder,
         };
         let cache: Cache<V, S> = builder.build().expect("these options go together");
         let engine = CacheEngine::new(cache, clock, self.way, self.upkeep);
@@ -139,6 +210,12 @@ impl Plan {
             if let Bound::Entries(most) = bound {
                 assert!(stats.entries <= most, "{stats:?}");
             }
+            if let Bound::Quota { bytes, .. } = bound {
+                for user in [0, 1].map(|user| namespace(Space::User(user))) {
+                    let usage = cache.usage(user).expect("open");
+                    assert!(usage.bytes <= bytes, "{usage:?} of {bytes}");
+                }
+            }
             if cache.is_closed() {
                 // Overflow lines go with the table.
                 let left = stats.live_bytes - stats.overflow_lines * LINE_BYTES;
@@ -147,16 +224,34 @@ impl Plan {
             }
         };
         let history = threads::record(engine, self.programs, self.maintainer, is_kept);
-        let evicts = self.bound != Bound::None;
-        let model = if evicts { Model::evicting() } else { Model::new() };
-        match check(&model, &history) {
+        let room = self.bound.room();
+        match check(&Model::with_room(room), &history) {
             Verdict::Linearizable => {}
             Verdict::NotLinearizable(why) => {
                 panic!("program of seed {}, {:?}: {why}", self.seed, self.topic)
             }
             Verdict::GaveUp => panic!("gave up on the program of seed {}", self.seed),
         }
+        if let Some(Err(why)) = reports.map(|reports| reports.judge(room, &history)) {
+            panic!("program of seed {}, {:?}: {why}\n{history:#?}", self.seed, self.topic);
+        }
         tally.count(self.topic, self.seed, &history);
+    }
+}
+
+/// Has hits refresh what is old: gets and loads. Nobody touches: a copy with another deadline may lose
+/// who is to refresh it.
+fn refresh(program: &mut [Step], rng: &mut Rng) {
+    for step in program {
+        let Step::Do(op) = step else { continue };
+        let at = match *op {
+            Op::Get(at) | Op::GetOrLoad(at, _) | Op::Touch(at, _) => at,
+            _ => continue,
+        };
+        // Each value once, as with those of the author.
+        let value = REFRESHED + (rng.next() % 400_000) as Value;
+        let life = rng.pick(&[Life::Forever, Life::Keep, Life::For(TTLS[1])]);
+        *op = Op::Refresh(at, Put { value, life });
     }
 }
 
@@ -170,6 +265,8 @@ struct Figures {
     /// Calls, and those of them that found no room.
     calls: AtomicU64,
     full: AtomicU64,
+    /// Values that were stored by a refresh.
+    refreshed: AtomicU64,
     /// Histories that were looked at once more, and those that only an eviction explains.
     sampled: AtomicU64,
     evicted: AtomicU64,
@@ -185,8 +282,13 @@ impl Tally {
 
     fn count(&self, topic: Topic, seed: u64, history: &[Event]) {
         let full = history.iter().filter(|event| event.ret == Ret::Full).count();
+        let refreshed = history.iter().filter(|event| {
+            matches!(event.op, Op::Write(_, When::Version(_), put) if put.value >= REFRESHED)
+                && event.ret != Ret::Stored(None)
+        });
         let figures = &self.0;
         // Relaxed: statistics.
+        figures.refreshed.fetch_add(refreshed.count() as u64, Ordering::Relaxed);
         figures.histories.fetch_add(1, Ordering::Relaxed);
         figures.calls.fetch_add(history.len() as u64, Ordering::Relaxed);
         figures.full.fetch_add(full as u64, Ordering::Relaxed);
@@ -202,16 +304,29 @@ impl Tally {
     ///
     /// # Panics
     ///
-    /// Where the histories of caches that evict show hardly an eviction, or refusals alone.
+    /// Where the histories of caches that evict show hardly an eviction, or refusals alone; those with
+    /// quotas hardly a refusal, or those that refresh hardly a refresh.
     pub(crate) fn report(&self, topic: Topic, how: &str) {
         // Relaxed: whoever counted has been joined.
         let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let histories = get(&self.0.histories);
         println!("{topic:?}: {histories} histories {how}, none rejected");
-        if topic != Topic::Eviction {
-            return;
-        }
         let (calls, full) = (get(&self.0.calls), get(&self.0.full));
+        let refreshed = get(&self.0.refreshed);
+        match topic {
+            Topic::Eviction => {}
+            Topic::Quotas => {
+                println!("  {full} of {calls} calls were refused");
+                assert!(histories < 500 || full * 50 > calls && full * 4 < calls);
+                return;
+            }
+            Topic::Refreshing => {
+                println!("  {refreshed} values were stored by a refresh");
+                assert!(histories < 500 || refreshed * 10 > histories);
+                return;
+            }
+            _ => return,
+        }
         let (sampled, evicted) = (get(&self.0.sampled), get(&self.0.evicted));
         println!("  of {sampled} that were sampled, {evicted} have a miss that only an eviction");
         println!("  explains; {full} of {calls} calls found no room");

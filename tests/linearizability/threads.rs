@@ -2,15 +2,16 @@
 
 use scopecache::Cache;
 
-use crate::adapter::{CacheEngine, Wire};
+use crate::adapter::{CacheEngine, Wire, namespace};
 use crate::plan::{Hashes, Maintainer};
 use crate::support::engine::Engine;
 use crate::support::history::Event;
+use crate::support::op::Space;
 use crate::support::program::Step;
 use crate::support::recorder::Recorder;
 
 /// Runs the programs, a thread each, and the maintainer beside them; then everything must be
-/// whole, and `is_kept`, before and after what is pending is done.
+/// whole, and `is_kept`, before and after what is pending is done, and once the cache was emptied.
 #[cfg(scopecache_shuttle)]
 pub(crate) fn record<V: Wire, S: Hashes>(
     engine: CacheEngine<V, S>,
@@ -58,7 +59,13 @@ pub(crate) fn record<V: Wire, S: Hashes>(
 }
 
 fn maintain<V: Wire, S: Hashes>(cache: &Cache<V, S>, maintainer: Maintainer) {
-    for _ in 0..maintainer.rounds {
+    for round in 0..maintainer.rounds {
+        if let Some(quotas) = maintainer.quotas {
+            let user = namespace(Space::User(0)).user().expect("a user's");
+            let quota = quotas[round % quotas.len()];
+            // An error says that the cache was closed meanwhile.
+            let _ = cache.set_user_quota(user, Some(quota));
+        }
         let _ = cache.maintain(maintainer.budget);
     }
 }
@@ -69,4 +76,9 @@ fn finish<V: Wire, S: Hashes>(engine: &CacheEngine<V, S>, is_kept: impl Fn(&Cach
     is_kept(&engine.cache);
     sound(engine.settle());
     is_kept(&engine.cache);
+    engine.cache.clear();
+    sound(engine.settle());
+    is_kept(&engine.cache);
+    let stats = engine.cache.stats();
+    assert_eq!((stats.entries, stats.users, stats.sessions), (0, 0, 0), "{stats:?}");
 }

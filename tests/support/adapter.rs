@@ -6,7 +6,7 @@
 
 #![expect(unreachable_pub, reason = "a library in all but name, shared by test binaries")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,9 @@ use scopecache::{
 };
 
 use crate::support::engine::Engine;
-use crate::support::op::{Expires, LeaseId, Life, Op, Place, Put, Ret, Seen, Space, Value, When};
+use crate::support::op::{
+    Expires, LeaseId, Life, Op, Place, Put, Ret, Seen, Space, Value, VersionId, When,
+};
 
 const USERS: [&str; 5] = ["u", "u:s", "u\0", "*", LONGEST.split_at(MAX_ID_BYTES).0];
 const SESSIONS: [&str; 5] = ["s", "s:k", "u", "s\0", LONGEST.split_at(MAX_ID_BYTES).0];
@@ -32,6 +34,8 @@ pub struct CacheEngine<V: Wire, S: BuildHasher<Hasher: Clone>> {
     // Before the cache: a lease is given up while its cache is still there.
     leases: Mutex<HashMap<LeaseId, Lease<V, S>>>,
     kept: Mutex<HashMap<Space, Arc<Scope<V, S>>>>,
+    /// Versions that somebody is about to refresh.
+    claims: Mutex<BTreeSet<VersionId>>,
     /// For what is no operation, too: upkeep and figures.
     pub cache: Cache<V, S>,
     clock: MockClock,
@@ -75,6 +79,7 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Cac
         CacheEngine {
             leases: Mutex::new(HashMap::new()),
             kept: Mutex::new(HashMap::new()),
+            claims: Mutex::new(BTreeSet::new()),
             cache,
             clock,
             way,
@@ -292,6 +297,7 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Eng
             Op::Update(at, add) => self.update(at, add),
             Op::Delete(at) => self.delete(at),
             Op::GetOrLoad(at, put) => self.load(at, put, &mut || ()),
+            Op::Refresh(at, put) => self.refresh(at, put, &mut |_| ()),
             Op::Fulfil(_, id, put) => self.fulfil(id, put),
             Op::DropLease(_, id) => {
                 drop(self.held(id));
@@ -323,6 +329,31 @@ impl<V: Wire, S: BuildHasher<Hasher: Clone> + Clone + Send + Sync + 'static> Eng
             Ok(other) => other,
             Err(error) => refusal(&error),
         }
+    }
+
+    fn refresh(&self, at: Place, put: Put, claimed: &mut dyn FnMut(Ret)) -> Ret {
+        let (key, scope) = (KEYS[usize::from(at.key)], self.scope(at.space));
+        let (hit, refresh) = match scope.get_refreshing(key) {
+            Ok(Some((found, refresh))) => (item(Ok(Some(found))), refresh),
+            Ok(None) => return Ret::miss(),
+            Err(error) => return refusal(&error),
+        };
+        let Some(refresh) = refresh else { return hit };
+        let claims = || self.claims.lock().expect("no holder panics");
+        let version = hit.version().unwrap_or_default();
+        if !claims().insert(version) {
+            return Ret::Failed(format!("two have the right to refresh version {version}"));
+        }
+        claimed(hit);
+        // While it loads, others come.
+        let seen = scope.contains(key);
+        claims().remove(&version);
+        let value = V::encode(put.value);
+        let stored = seen.and_then(|_| match put.life {
+            Life::Forever => refresh.fulfil(value),
+            life => refresh.fulfil_with(value, options(life)),
+        });
+        answer(stored, stored_version)
     }
 
     fn settle(&self) -> Result<(), String> {
@@ -391,6 +422,22 @@ fn options(life: Life) -> SetOptions {
             .ttl(Duration::from_nanos(ttl))
             .sliding(Duration::from_nanos(max_lifetime)),
     }
+}
+
+/// Where that is; `None` for names that nobody used.
+pub fn place(space: Namespace<'_>, key: &[u8]) -> Option<Place> {
+    let number = |known: &[&str], name: &[u8]| {
+        known.iter().position(|it| it.as_bytes() == name).map(|it| it as u8)
+    };
+    let user = |id: &str| number(&USERS, id.as_bytes());
+    let space = match space {
+        Namespace::Global => Space::Global,
+        Namespace::User { user: id } => Space::User(user(id)?),
+        Namespace::Session { user: id, session } => {
+            Space::Session(user(id)?, number(&SESSIONS, session.as_bytes())?)
+        }
+    };
+    Some(space.at(number(&KEYS, key)?))
 }
 
 fn condition(when: When) -> Condition {

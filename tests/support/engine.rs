@@ -14,6 +14,12 @@ pub trait Engine {
     /// Carries out a `get_or_load`; the loader calls `loading` when it runs.
     fn load(&self, at: Place, put: Put, loading: &mut dyn FnMut()) -> Ret;
 
+    /// Carries out a get that refreshes what is old. `claimed` is told of the hit when the right to
+    /// refresh it was got; the answer is then that of the refresh.
+    fn refresh(&self, at: Place, _put: Put, _claimed: &mut dyn FnMut(Ret)) -> Ret {
+        self.apply(&Op::Get(at))
+    }
+
     /// Checks the engine's own invariants, while nobody else uses it.
     fn validate(&self) -> Result<(), String>;
 

@@ -20,7 +20,8 @@
 //!
 //! A cache that evicts may lose any value at any moment, which is a delete that nobody asked
 //! for. An eviction shows in nothing but the next operation on its key, so that is the only
-//! place where the search tries it; and where such a cache has no room, nothing happened.
+//! place where the search tries it; and where such a cache has no room, nothing happened. A cache
+//! with quotas does so to users alone.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
@@ -243,7 +244,7 @@ fn without_refusals(initial: &Model, history: &[Event]) -> Result<Vec<Event>, St
     let mut done = Vec::with_capacity(history.len());
     for event in history {
         let refused = match event.ret {
-            Ret::Full if initial.evicts() && event.op.needs_room() => true,
+            Ret::Full if initial.room().may_refuse(&event.op) => true,
             Ret::Closed if closing < event.ret_at => true,
             Ret::Full | Ret::Closed => return Err(format!("refused: {event:?}")),
             _ => false,

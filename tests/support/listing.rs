@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::history::Event;
-use super::model::{Model, names};
+use super::model::{Model, Room, names};
 use super::op::{Life, Op, Place, Ret};
 
 /// Returns what is wrong with the first listing that breaks the rule.
@@ -28,7 +28,7 @@ struct Past<'h> {
     history: &'h [Event],
     arrivals: Vec<Arrival>,
     may_expire: bool,
-    evicts: bool,
+    room: Room,
 }
 
 /// A call that put something under a key.
@@ -67,7 +67,7 @@ impl<'h> Past<'h> {
         Past {
             arrivals: visible.chain(resident).chain(later).collect(),
             may_expire: initial.has_deadlines() || history.iter().any(gives_deadline),
-            evicts: initial.evicts(),
+            room: initial.room(),
             history,
         }
     }
@@ -98,7 +98,7 @@ impl<'h> Past<'h> {
     fn stays_throughout(&self, arrival: &Arrival, listing: &Event) -> bool {
         let mut removals = self.history.iter().filter(|event| self.may_remove(event, arrival.at));
         arrival.what == What::Value
-            && !self.evicts
+            && !self.room.may_lose(arrival.at)
             && arrival.ret_at < listing.call
             && removals.all(|it| it.ret_at < arrival.call || listing.ret_at < it.call)
     }

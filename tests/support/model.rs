@@ -29,8 +29,20 @@ pub struct Model {
     entries: BTreeMap<Place, Entry>,
     /// Every version ever stored, living or gone: none may come back.
     used: BTreeSet<VersionId>,
-    /// Whether any value may go at any moment, and a write may find no room.
-    evicts: bool,
+    room: Room,
+}
+
+/// What a cache has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Room {
+    /// For everything.
+    #[default]
+    Ample,
+    /// For less: any value may go at any moment, and a write may find none.
+    Short,
+    /// For everything, but each user has a quota: a write of a user's may find none, and values of
+    /// users may go where that evicts.
+    Quotas { evicts: bool },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -61,25 +73,45 @@ enum Lifetime {
     },
 }
 
+impl Room {
+    /// Whether a value may go without anybody asking for it.
+    pub fn may_lose(self, at: Place) -> bool {
+        match self {
+            Room::Ample => false,
+            Room::Short => true,
+            Room::Quotas { evicts } => evicts && matches!(at.space.owner(), Owner::User(_)),
+        }
+    }
+
+    /// Whether a call may be refused for want of room.
+    pub fn may_refuse(self, op: &Op) -> bool {
+        match self {
+            Room::Ample => false,
+            Room::Short => op.needs_room(),
+            Room::Quotas { .. } => op.needs_room() && matches!(op.owner(), Owner::User(_)),
+        }
+    }
+}
+
 impl Model {
     /// Returns an empty cache whose clock stands at zero.
     pub fn new() -> Model {
         Model::default()
     }
 
-    /// Returns the same for a cache that evicts: what is there may be gone at any moment.
-    pub fn evicting() -> Model {
-        Model { evicts: true, ..Model::default() }
+    /// Returns the same for a cache with so much room.
+    pub fn with_room(room: Room) -> Model {
+        Model { room, ..Model::default() }
     }
 
-    pub fn evicts(&self) -> bool {
-        self.evicts
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// The state after the eviction of a key, where it has a value that may go. A placeholder
     /// of a load stays.
     pub fn evict(&self, at: Place) -> Option<Model> {
-        let goes = self.evicts && matches!(self.entries.get(&at), Some(Entry::Value(_)));
+        let goes = self.room.may_lose(at) && matches!(self.entries.get(&at), Some(Entry::Value(_)));
         goes.then(|| {
             let mut next = self.clone();
             next.entries.remove(&at);
@@ -159,7 +191,7 @@ impl Model {
 
     fn apply_at(&mut self, base: Nanos, op: &Op, fresh: VersionId) -> Ret {
         match *op {
-            Op::Get(at) => Ret::Item(self.hit(at)),
+            Op::Get(at) | Op::Refresh(at, _) => Ret::Item(self.hit(at)),
             Op::Peek(at) => Ret::Item(self.visible(at).map(Stored::seen)),
             Op::Contains(at) => Ret::Answer(self.visible(at).is_some()),
             Op::Write(at, when, put) => self.write(base, at, when, put, fresh),

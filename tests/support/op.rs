@@ -87,6 +87,9 @@ pub enum Op {
     /// One call. In a history: a call whose loader did not run, because it found a value
     /// or joined another load; one whose loader ran is a `Lease` and a `LoadEnd`.
     GetOrLoad(Place, Put),
+    /// One call in a program: a get that refreshes what is old, where nobody else does. In a history
+    /// it is a `Get`, and a `Write` over the version that was hit where the right to it was got.
+    Refresh(Place, Put),
     /// The second half of a `get_or_load` whose loader ran. Whether the value was stored
     /// does not show in the answer.
     LoadEnd(Place, LeaseId, Put),
@@ -236,6 +239,7 @@ impl Op {
             | Op::Touch(at, _)
             | Op::Delete(at)
             | Op::GetOrLoad(at, _)
+            | Op::Refresh(at, _)
             | Op::LoadEnd(at, ..)
             | Op::Lease(at, _)
             | Op::Fulfil(at, ..)
@@ -272,6 +276,7 @@ impl Op {
         match *self {
             Op::Write(_, _, put)
             | Op::GetOrLoad(_, put)
+            | Op::Refresh(_, put)
             | Op::LoadEnd(_, _, put)
             | Op::Fulfil(_, _, put) => Some(put),
             _ => None,

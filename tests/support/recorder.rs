@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::engine::Engine;
 use super::history::Event;
-use super::op::{LeaseId, Op, Place, Put, Ret, VersionId};
+use super::op::{LeaseId, Op, Place, Put, Ret, VersionId, When};
 use super::program::Step;
 
 /// Collects the events of all threads.
@@ -73,8 +73,10 @@ impl Recorder {
 impl Scribe<'_> {
     /// Asks the engine and notes the answer.
     pub fn run(&mut self, engine: &impl Engine, op: Op) -> Ret {
-        if let Op::GetOrLoad(at, put) = op {
-            return self.load(engine, at, put);
+        match op {
+            Op::GetOrLoad(at, put) => return self.load(engine, at, put),
+            Op::Refresh(at, put) => return self.refresh(engine, at, put),
+            _ => {}
         }
         let call = self.recorder.stamp();
         let ret = engine.apply(&op);
@@ -134,6 +136,26 @@ impl Scribe<'_> {
                 self.note(call, Op::GetOrLoad(at, put), Ret::Failed(why));
             }
         }
+        ret
+    }
+
+    /// A refresh is one event if it only read; two if it got the right to replace what it read, for
+    /// others may come between.
+    fn refresh(&mut self, engine: &impl Engine, at: Place, put: Put) -> Ret {
+        let recorder = self.recorder;
+        let call = recorder.stamp();
+        let mut claim: Option<(Ret, u64, u64)> = None;
+        let ret = engine.refresh(at, put, &mut |hit| {
+            claim = Some((hit, recorder.stamp(), recorder.stamp()));
+        });
+        let Some((hit, ret_at, begun)) = claim else {
+            self.note(call, Op::Get(at), ret.clone());
+            return ret;
+        };
+        let version = hit.version().unwrap_or_default();
+        let event = Event { call, ret_at, thread: self.thread, op: Op::Get(at), ret: hit };
+        self.events.push(event);
+        self.note(begun, Op::Write(at, When::Version(version), put), ret.clone());
         ret
     }
 
