@@ -197,6 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn each_cause_has_a_word_of_its_own() {
+        let words = RemovalCause::ALL.map(RemovalCause::name);
+        let distinct = std::collections::HashSet::from(words);
+        assert_eq!(distinct.len(), words.len());
+        for (cause, word) in RemovalCause::ALL.into_iter().zip(words) {
+            assert_eq!(cause.to_string(), word);
+            // As the variant, in the case of labels.
+            assert_eq!(format!("{cause:?}").to_lowercase(), word.replace('_', ""));
+        }
+    }
+
+    #[test]
     fn causes_are_numbered_in_their_order() {
         for (at, cause) in RemovalCause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, at, "{cause}");

@@ -208,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_told_as_misses_of_all_threads() {
+        let counts = Counts::new(2);
+        let names: Vec<_> = (0..64).map(|number| format!("user {number:02}")).collect();
+        for stripe in &counts.stripes {
+            // Each twice, and then one that finds no place.
+            let add = |missing: &mut SpaceSaving| {
+                (0..2).for_each(|_| names.iter().for_each(|name| missing.add(name)));
+                missing.add("late");
+            };
+            stripe.missing.try_with(add).expect("nobody else is there");
+        }
+        let heavy = |name: &str, count, over| Heavy { name: name.into(), count, over };
+        let top = counts.heaviest(3);
+        assert_eq!(top[0], heavy("late", 6 * SAMPLE, 4 * SAMPLE));
+        // Of those that missed as often the names decide; the first one's place was taken.
+        assert_eq!(top[1..], [heavy("user 01", 4 * SAMPLE, 0), heavy("user 02", 4 * SAMPLE, 0)]);
+    }
+
+    #[test]
     fn who_misses_most_stands_first_and_about_as_often_as_it_did() {
         let counts = Counts::new(2);
         let users: Vec<_> = (0..1000).map(|number| format!("user {number}")).collect();

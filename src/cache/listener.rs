@@ -177,7 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_may_fill_all_queues_and_no_more_is_kept() {
+    fn any_one_thread_may_fill_all_queues_and_no_more_is_kept() {
+        // Each begins with another queue.
+        for _ in 0..8 {
+            std::thread::spawn(fill_all_queues).join().expect("no panic");
+        }
+    }
+
+    fn fill_all_queues() {
         for (capacity, stripes) in [(1, 1), (1, 8), (5, 4), (64, 8)] {
             let (listener, seen) = listener(capacity, stripes);
             let room = listener.queues.len() * capacity.div_ceil(listener.queues.len());

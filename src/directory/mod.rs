@@ -16,6 +16,8 @@ mod names;
 mod node;
 mod quotas;
 mod shortcuts;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
 
 use ahash::RandomState;
 

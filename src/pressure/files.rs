@@ -188,6 +188,33 @@ mod tests {
     }
 
     #[test]
+    fn the_tightest_limit_and_the_longest_stall_count() {
+        let dir = std::env::temp_dir().join(format!("scopecache-files-{}", std::process::id()));
+        let files = Files {
+            cgroups: ["a", "b", "c", "d"].map(|name| dir.join(name)).into(),
+            stalls: ["a", "b", "c"].map(|name| dir.join(name).join("stalls")).into(),
+        };
+        let figures = [
+            ("100", "1000", "1.50"),
+            ("600", "800", "7.25"),
+            ("700", "1000", "3.00"),
+            ("9", "max", ""),
+        ];
+        for (cgroup, (current, max, stalled)) in files.cgroups.iter().zip(figures) {
+            fs::create_dir_all(cgroup).expect("a temporary folder");
+            for (name, text) in [("memory.current", current), ("memory.max", max)] {
+                fs::write(cgroup.join(name), format!("{text}\n")).expect("it can be written");
+            }
+            let text = format!("some avg10={stalled} avg60=0.00 avg300=0.00 total=1\n");
+            fs::write(cgroup.join("stalls"), text).expect("it can be written");
+        }
+        let read = files.read();
+        fs::remove_dir_all(dir).expect("it was made above");
+        let tightest = Level { used_bytes: 600, limit_bytes: 800 };
+        assert_eq!(read.expect("well-formed"), (Some(tightest), Some(7.25)));
+    }
+
+    #[test]
     fn a_field_is_found_by_its_whole_name() {
         let stat = "anon 7\ninactive_file_x 1\ninactive_file 4096\n";
         assert_eq!(field(stat, "inactive_file").and_then(number), Some(4096));

@@ -159,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_themselves_make_sense() {
+        let new = PressureOptions::new;
+        for options in [
+            new().interval(Duration::from_millis(1)),
+            new().usage(1.0, 1.0),
+            new().stalls(100.0, 100.0),
+            new().floor_bytes(1),
+            new().floor_bytes(1000),
+        ] {
+            assert!(options.rules(1000).is_ok(), "{options:?}");
+        }
+    }
+
+    #[test]
     fn a_floor_is_an_eighth_and_stalls_settle_for_ten_seconds() {
         let rules = PressureOptions::new().rules(800).expect("sound");
         assert_eq!((rules.floor_bytes, rules.settling_readings), (100, 10));

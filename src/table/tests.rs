@@ -79,6 +79,23 @@ fn remove<'g>(table: &Table<Blob, Whose>, slot: &Slot<'g, Blob, Whose>, guard: &
     drop(unsafe { Draft::from_raw(entry.as_ptr()) });
 }
 
+/// Whoever replaces the entry relies on the mark of the index.
+#[test]
+fn a_refresh_leaves_the_mark_of_the_index_alone() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let entry = claim(&table, b"k", &owner, &guard).entry;
+    for indexed in [false, true] {
+        assert!(entry.claim_refresh(7) && !entry.claim_refresh(7));
+        assert_eq!(entry.is_indexed(), indexed);
+        entry.end_refresh(Some(7));
+        assert_eq!(entry.is_indexed(), indexed);
+        assert!(!entry.claim_refresh(8) && entry.claim_refresh(9), "it rests");
+        entry.end_refresh(None);
+        assert_eq!(entry.is_indexed(), indexed);
+        entry.set_indexed();
+    }
+}
+
 #[test]
 fn of_two_claims_of_a_key_the_lower_slot_wins_whoever_decides_first() {
     for lower_first in [true, false] {

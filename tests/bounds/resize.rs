@@ -173,6 +173,29 @@ fn a_shrink_keeps_what_is_asked_for() -> scopecache::Result<()> {
 }
 
 #[test]
+fn a_bound_that_is_a_little_lower_costs_little() -> scopecache::Result<()> {
+    for shards in [1, 4] {
+        let cache = builder().max_bytes(8 * UNIT).shards(shards).build()?;
+        let scope = cache.user("ada")?;
+        fill(&scope, 100)?;
+        settle(&cache);
+        let before = cache.stats();
+        let left = cache.shrink_to(before.live_bytes - 1);
+        assert!(left < before.live_bytes);
+        let gone = before.entries - cache.stats().entries;
+        assert!((1..=4).contains(&gone), "{gone} entries went for a byte");
+        // In steps of 64 entries, as many as were asked for.
+        cache.set_max_bytes(UNIT)?;
+        let before = cache.stats().entries;
+        assert!(cache.maintain(128).pending);
+        let gone = before - cache.stats().entries;
+        assert!((1..=64).contains(&gone), "{gone} entries went in a step");
+        settle(&cache);
+    }
+    Ok(())
+}
+
+#[test]
 fn an_entry_is_too_large_by_the_bound_of_now() -> scopecache::Result<()> {
     let cache = builder().max_bytes(16 * UNIT).keep_large().build()?;
     let scope = cache.user("ada")?;

@@ -142,6 +142,48 @@ fn a_value_of_nearly_the_quota_takes_the_place_of_everything() -> scopecache::Re
     Ok(())
 }
 
+/// Who waits for a load would wait in vain.
+#[test]
+fn what_is_being_loaded_does_not_go_for_the_quota() -> scopecache::Result<()> {
+    let quota = entry_bytes(5, 300);
+    let cache = builder().user_quota(quota).build()?;
+    let user = cache.user("ada")?;
+    let lease = user.lease("key 0")?;
+    assert_refused(user.set("key 1", &[1; 300]));
+    assert!(lease.fulfil(&[1; 300])?.is_some());
+    user.set("key 1", &[1; 300])?;
+    assert_eq!(keys(&user), ["key 1"], "a value may go");
+    settle(&cache);
+    Ok(())
+}
+
+/// However much of it is asked for, a bounded part is looked at before something goes.
+#[test]
+fn a_user_whose_entries_are_all_asked_for_comes_under_its_quota_in_short_steps()
+-> scopecache::Result<()> {
+    let cache = builder().build()?;
+    let user = cache.user("ada")?;
+    for key in 0..5_000 {
+        let key = format!("key {key}");
+        user.set(&key, &[1; 50])?;
+        (0..3).try_for_each(|_| user.get(&key).map(drop))?;
+    }
+    settle(&cache);
+    let quota = user.usage()?.bytes;
+    let idle = cache.maintain(1000);
+    cache.set_user_quota("ada", Some(quota))?;
+    assert_eq!(cache.maintain(1000), idle, "there is nothing to do");
+    cache.set_user_quota("ada", Some(quota - 1))?;
+    let step = cache.maintain(1);
+    assert!(step.freed_entries == 1 && step.examined < 200, "{step:?}");
+    cache.set_user_quota("ada", Some(quota / 2))?;
+    let step = cache.maintain(1);
+    assert!((1..=64).contains(&step.freed_entries), "{step:?}");
+    settle(&cache);
+    assert!(user.usage()?.bytes <= quota / 2);
+    Ok(())
+}
+
 /// Sets, however long other tests hold guards.
 fn set_in_time(scope: &Scope, key: &str, value: &[u8]) {
     wait_until("room", || match scope.set(key, value) {

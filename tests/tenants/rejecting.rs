@@ -211,6 +211,21 @@ fn a_deleted_user_comes_back_with_all_of_its_quota() -> scopecache::Result<()> {
     Ok(())
 }
 
+/// What a scope remembers of its user's former life is not asked.
+#[test]
+fn a_scope_from_before_a_deletion_keeps_to_the_quota_of_now() -> scopecache::Result<()> {
+    let cache = store().build()?;
+    cache.set_user_quota("ada", Some(1000))?;
+    let user = cache.user("ada")?;
+    user.set("key", &[1; 50])?;
+    user.delete_all()?;
+    cache.set_user_quota("ada", Some(10_000))?;
+    user.set("key", &[1; 5000])?;
+    assert_refused(user.set("other", &[1; 6000]));
+    settle(&cache);
+    Ok(())
+}
+
 #[test]
 fn a_deleted_session_leaves_its_part_to_the_others() -> scopecache::Result<()> {
     let quota = 4 * entry_bytes(5, 50);

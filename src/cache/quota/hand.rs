@@ -92,22 +92,26 @@ impl Hand {
     /// Starts anew, anywhere in what the user has.
     fn come_to(&mut self, user: &Node, change: u64) {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let below = |count: u64| {
-            let share = u128::from(change.wrapping_mul(GOLDEN)) * u128::from(count);
-            (share >> u64::BITS) as u64
-        };
+        // A part of the whole, in 64 bits.
+        let part = u128::from(change.wrapping_mul(GOLDEN));
+        let of = |part: u128, count: u64| ((part * u128::from(count)) >> u64::BITS) as u64;
         self.user = std::ptr::from_ref(user).addr();
         self.taken.clear();
         self.ends_lap = false;
         // It counts own entries and sessions.
-        let at = below(user.count());
+        let count = user.count();
+        let at = of(part, count);
         let (sessions, places) = user.sessions().map_or((0, 0), |sessions| {
             let names = sessions.names.lock();
             (names.len() as u64, names.places())
         });
         self.at = match at.checked_sub(sessions) {
             Some(own) => At::Own(own),
-            None => At::Session { place: below(places as u64) as usize, address: 0, past: 0 },
+            None => {
+                // Less than the sessions' part of the whole: what part of that?
+                let part = part * u128::from(count) / u128::from(sessions);
+                At::Session { place: of(part, places as u64) as usize, address: 0, past: 0 }
+            }
         };
     }
 
@@ -174,5 +178,112 @@ impl Hand {
 impl Default for At {
     fn default() -> Self {
         Self::Own(0)
+    }
+}
+
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests {
+    use ahash::RandomState;
+
+    use super::*;
+    use crate::directory::{NO_QUOTA, NodeRef};
+    use crate::reclaim::pin;
+
+    /// A user and its sessions.
+    struct Family {
+        user: NodeRef,
+        _sessions: Vec<NodeRef>,
+        handles: u64,
+    }
+
+    /// A user with so many handles of its own, and so many sessions with so many each, all of
+    /// them different.
+    fn family(own: u64, sessions: u64, each: u64, guard: &Guard) -> Family {
+        let mut handles = 0;
+        let mut fill = |node: &Node, count: u64| {
+            for _ in 0..count {
+                handles += 1;
+                assert!(node.raise());
+                node.handles().push(handles, guard);
+            }
+        };
+        let (user, hasher) = (NodeRef::user("u", NO_QUOTA), RandomState::new());
+        fill(&user, own);
+        let sessions = (0..sessions).map(|number| {
+            let session = NodeRef::session(user.clone(), &number.to_string());
+            assert!(user.raise());
+            user.sessions().expect("a user has sessions").names.lock().put(&session, &hasher);
+            fill(&session, each);
+            session
+        });
+        let sessions = sessions.collect();
+        Family { user, _sessions: sessions, handles }
+    }
+
+    #[test]
+    fn a_lap_shows_each_handle_of_a_user_once() {
+        let guard = pin();
+        let families =
+            [(0, 0, 0), (5, 0, 0), (3000, 0, 0), (0, 1, 2000), (9, 600, 2), (100, 40, 90)];
+        for (own, sessions, each) in families {
+            let family = family(own, sessions, each, &guard);
+            let mut hand = Hand::default();
+            for lap in 0..3 {
+                let mut shown = Vec::new();
+                while let Next::Handle(handle) = hand.next(&family.user, &guard) {
+                    shown.push(handle);
+                }
+                shown.sort_unstable();
+                assert!(shown.into_iter().eq(1..=family.handles), "{own} {sessions} {each} {lap}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hand_that_comes_to_a_user_starts_anywhere_in_what_that_has() {
+        let guard = pin();
+        let family = family(99, 100, 1, &guard);
+        let places = family.user.sessions().expect("a user has sessions").names.lock().places();
+        let (mut own, mut among) = ([0; 10], [0; 10]);
+        for change in 0..2000 {
+            let mut hand = Hand::default();
+            hand.come_to(&family.user, change);
+            match hand.at {
+                // It counts itself.
+                At::Own(past) => own[past as usize / 10] += 1,
+                At::Session { place, address, past } => {
+                    assert_eq!((address, past), (0, 0));
+                    among[place * 10 / places] += 1;
+                }
+            }
+        }
+        // A tenth of a half of 2,000 each.
+        for part in own.into_iter().chain(among) {
+            assert!((50..150).contains(&part), "{own:?} {among:?}");
+        }
+    }
+
+    #[test]
+    fn a_hand_that_is_lent_goes_on_and_forgets_who_had_it_before() {
+        let guard = pin();
+        let (one, two) = (family(50, 0, 0, &guard), family(0, 3, 50, &guard));
+        let hands = Hands::new(1);
+        let next = |user: &Node| hands.lend(user, |hand| hand.next(user, &guard));
+        assert!((0..3).all(|_| matches!(next(&one.user), Next::Handle(_) | Next::Lap)));
+        // From anywhere to the end, and then once around.
+        while let Next::Handle(_) = next(&two.user) {}
+        let mut shown = Vec::new();
+        while let Next::Handle(handle) = next(&two.user) {
+            shown.push(handle);
+        }
+        shown.sort_unstable();
+        assert!(shown.into_iter().eq(1..=two.handles));
+        // Relaxed: one thread.
+        assert_eq!(hands.changes.load(Ordering::Relaxed), 2, "it came to each once");
+        // Who finds it in use has one aside.
+        hands.lend(&two.user, |_| hands.lend(&one.user, |hand| hand.next(&one.user, &guard)));
+        assert!(matches!(next(&two.user), Next::Handle(_)));
+        // Relaxed: one thread.
+        assert_eq!(hands.changes.load(Ordering::Relaxed), 3, "it never left");
     }
 }
