@@ -29,9 +29,9 @@
 
 use crossbeam_utils::CachePadded;
 
+use super::figures::{AtomicI64, AtomicU64};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use crate::sync::figures::{AtomicI64, AtomicU64};
 
 /// The largest credit of a shard, in bytes.
 const MAX_CREDIT: u64 = 64 << 10;
@@ -139,7 +139,9 @@ impl Budget {
                 });
             }
             // Release: pairs with the Acquire in `used`: who sees the lower limit sees less free.
-            self.limit.fetch_sub(taken as u64, Ordering::Release);
+            let publish =
+                if planted!("relaxed_descent") { Ordering::Relaxed } else { Ordering::Release };
+            self.limit.fetch_sub(taken as u64, publish);
             return above - taken as u64;
         }
         // Relaxed: a figure.
@@ -176,6 +178,14 @@ impl Budget {
 
     /// Takes from what is free.
     fn grant(&self, bytes: u64) -> bool {
+        if planted!("grant_in_two_steps") {
+            // Relaxed: a planted bug.
+            let fits = i64::try_from(bytes).is_ok_and(|b| b <= self.free.load(Ordering::Relaxed));
+            if fits {
+                self.free.fetch_sub(bytes as i64, Ordering::Relaxed);
+            }
+            return fits;
+        }
         self.free
             // Relaxed: a figure; only its own consistency matters.
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
@@ -203,8 +213,16 @@ impl Account<'_> {
 
     /// Gives the shard's credit back to the global figure.
     pub(crate) fn give_back(&self) {
-        // Relaxed: a figure; the swap makes the credit ours.
-        let credit = self.budget.credits[self.shard].swap(0, Ordering::Relaxed);
+        let credit = if planted!("gather_in_two_steps") {
+            // Relaxed: a planted bug.
+            let credit = self.budget.credits[self.shard].load(Ordering::Relaxed);
+            self.budget.credits[self.shard].swap(0, Ordering::Relaxed);
+            credit
+        } else {
+            // Relaxed: a figure; the swap makes the credit ours.
+            self.budget.credits[self.shard].swap(0, Ordering::Relaxed)
+        };
+        // Relaxed: a figure.
         self.budget.free.fetch_add(credit as i64, Ordering::Relaxed);
     }
 

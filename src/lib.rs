@@ -40,6 +40,9 @@ mod tagged;
 mod value;
 mod wheel;
 
+// Here for the budget, which takes those of the module that it stands in.
+use self::sync::figures;
+
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use self::adapter::Observed;
 #[cfg(feature = "rmcp_3")]
@@ -91,9 +94,7 @@ mod pressure_page {}
 /// What models look at that the interface does not show; no part of it.
 #[cfg(scopecache_loom)]
 #[doc(hidden)]
-pub mod models {
-    pub use crate::reclaim::{LEAST_BYTES, Pile};
-}
+pub mod models;
 
 /// The fuzz targets of private modules; no part of the interface.
 #[cfg(all(fuzzing, not(any(scopecache_loom, scopecache_shuttle))))]
