@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use scopecache::{Removal, RemovalCause};
 
-use crate::adapter::place;
+use crate::adapter::{KEYS, namespace};
 use crate::support::history::Event;
 use crate::support::model::Room;
 use crate::support::op::{Life, Op, Place, Ret, Space, VersionId};
@@ -27,7 +27,7 @@ impl Reports {
         let reports = Arc::clone(self);
         move |removal| {
             let report = Report {
-                at: place(removal.namespace(), removal.key()),
+                at: place(removal),
                 version: removal.version().as_u64(),
                 cause: removal.cause(),
             };
@@ -62,6 +62,14 @@ impl Reports {
             None => Ok(()),
         }
     }
+}
+
+fn place(removal: &Removal) -> Option<Place> {
+    let sessions = (0..4).map(|pair| Space::Session(pair / 2, pair % 2));
+    let mut spaces = [Space::Global, Space::User(0), Space::User(1)].into_iter().chain(sessions);
+    let space = spaces.find(|space| namespace(*space) == removal.namespace())?;
+    let key = KEYS.iter().position(|key| key.as_bytes() == removal.key())?;
+    Some(space.at(key as u8))
 }
 
 /// Where each version was stored, and whether it is certain that it was.

@@ -23,7 +23,8 @@ use crate::support::op::{
 
 const USERS: [&str; 5] = ["u", "u:s", "u\0", "*", LONGEST.split_at(MAX_ID_BYTES).0];
 const SESSIONS: [&str; 5] = ["s", "s:k", "u", "s\0", LONGEST.split_at(MAX_ID_BYTES).0];
-const KEYS: [&str; 5] = ["k", "s:k", "*", "k\0", LONGEST];
+/// The keys, by their numbers.
+pub const KEYS: [&str; 5] = ["k", "s:k", "*", "k\0", LONGEST];
 const LONGEST: &str = match std::str::from_utf8(&[b'k'; MAX_KEY_BYTES]) {
     Ok(text) => text,
     Err(_) => unreachable!(),
@@ -422,22 +423,6 @@ fn options(life: Life) -> SetOptions {
             .ttl(Duration::from_nanos(ttl))
             .sliding(Duration::from_nanos(max_lifetime)),
     }
-}
-
-/// Where that is; `None` for names that nobody used.
-pub fn place(space: Namespace<'_>, key: &[u8]) -> Option<Place> {
-    let number = |known: &[&str], name: &[u8]| {
-        known.iter().position(|it| it.as_bytes() == name).map(|it| it as u8)
-    };
-    let user = |id: &str| number(&USERS, id.as_bytes());
-    let space = match space {
-        Namespace::Global => Space::Global,
-        Namespace::User { user: id } => Space::User(user(id)?),
-        Namespace::Session { user: id, session } => {
-            Space::Session(user(id)?, number(&SESSIONS, session.as_bytes())?)
-        }
-    };
-    Some(space.at(number(&KEYS, key)?))
 }
 
 fn condition(when: When) -> Condition {

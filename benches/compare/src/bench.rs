@@ -160,8 +160,11 @@ impl From<f64> for Sample {
     }
 }
 
-/// Takes a sample of each in turn, so many times, each round beginning with another one; the
-/// samples of each.
+/// Takes a sample of each in turn, so many times; the samples of each.
+///
+/// Each round begins with another one, and each comes after another one than in the rounds before: what
+/// the one before leaves to the allocator and in the processor's cache is part of a sample (E. Williams,
+/// "Experimental designs balanced for the estimation of residual effects of treatments", 1949).
 pub(crate) fn in_turn<E, S>(
     entrants: &[E],
     rounds: usize,
@@ -170,7 +173,10 @@ pub(crate) fn in_turn<E, S>(
     let mut rows: Vec<Vec<S>> = entrants.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for place in 0..entrants.len() {
-            let at = (place + round) % entrants.len();
+            // 0, 1, n - 1, 2, n - 2, ..
+            let zigzag =
+                if place % 2 == 1 { place.div_ceil(2) } else { entrants.len() - place / 2 };
+            let at = (zigzag + round) % entrants.len();
             rows[at].push(measure(&entrants[at], round));
         }
     }
@@ -255,6 +261,16 @@ mod tests {
         });
         assert_eq!(order, "abcbcacababc");
         assert_eq!(rows, [[0, 1, 2, 3]; 3]);
+    }
+
+    #[test]
+    fn each_comes_after_each_other_one() {
+        let mut order = Vec::new();
+        in_turn(&[0, 1, 2, 3], 4, |&name: &i32, round| order.push((round, name)));
+        let mut pairs: Vec<_> = order.chunks(4).flat_map(|round| round.windows(2)).collect();
+        pairs.sort_unstable_by_key(|pair| (pair[0].1, pair[1].1));
+        pairs.dedup_by_key(|pair| (pair[0].1, pair[1].1));
+        assert_eq!(pairs.len(), 4 * 3, "{order:?}");
     }
 
     #[test]
