@@ -116,10 +116,6 @@ impl Handles {
     /// Starts to fetch the place that the next push writes to into the cache.
     #[inline]
     pub(crate) fn prefetch_place(&self) {
-        // In models it would be a step, and change nothing.
-        if cfg!(any(scopecache_loom, scopecache_shuttle)) {
-            return;
-        }
         // Relaxed: a hint.
         let word = self.head.load(Ordering::Relaxed);
         let places = tagged::pointer(word).wrapping_add(1).cast::<AtomicU64>();
