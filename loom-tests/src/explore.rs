@@ -58,6 +58,20 @@ pub fn explore(
     assert!(executions >= least, "{name}: {executions} executions, {least} at least");
 }
 
+/// Runs `actors` at once on `subject`, a thread each; what they answer.
+pub fn at_once<T, R>(subject: &Arc<T>, actors: &'static [fn(&T) -> R]) -> Vec<R>
+where
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+{
+    let start = |actor: &'static fn(&T) -> R| {
+        let subject = Arc::clone(subject);
+        loom::thread::spawn(move || actor(&subject))
+    };
+    let threads: Vec<_> = actors.iter().map(start).collect();
+    threads.into_iter().map(|thread| thread.join().expect("a failure ends it")).collect()
+}
+
 /// Prints what loom does if `LOOM_LOG=trace` asks for it: for one execution that failed, see
 /// `docs/verification.md`.
 fn traced(run: impl FnOnce()) {

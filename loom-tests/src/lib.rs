@@ -13,6 +13,6 @@ mod op;
 mod run;
 pub mod spec;
 
-pub use self::explore::explore;
+pub use self::explore::{at_once, explore};
 pub use self::model::Model;
 pub use self::op::{Op, Owner, Place, global, session, user};

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use loom_tests::explore;
+use loom_tests::{at_once, explore};
 use scopecache::models::Budget;
 
 /// So little that shards keep no credit.
@@ -30,15 +30,7 @@ fn race(
     explore(name, bound, least, move || {
         let budget = Arc::new(Budget::new(max, 2));
         assert!(held == 0 || budget.reserve(0, held));
-        let threads: Vec<_> = actors
-            .iter()
-            .map(|actor| {
-                let budget = Arc::clone(&budget);
-                loom::thread::spawn(move || actor(&budget))
-            })
-            .collect();
-        let grown: i64 =
-            threads.into_iter().map(|thread| thread.join().expect("a failure ends it")).sum();
+        let grown: i64 = at_once(&budget, actors).into_iter().sum();
         let held = held.checked_add_signed(grown).expect("no more goes than there is");
         let (used, most) = (budget.used(), budget.most());
         assert_eq!(used, held, "bytes in use");

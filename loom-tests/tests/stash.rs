@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use loom_tests::explore;
+use loom_tests::{at_once, explore};
 use scopecache::models::{LEAST_BYTES, Pile};
 use scopecache::quiesce;
 
@@ -27,15 +27,7 @@ fn race(
     explore(name, bound, least, move || {
         let pile = Arc::new(Pile::new(MUCH));
         before(&pile);
-        let threads: Vec<_> = actors
-            .iter()
-            .map(|actor| {
-                let pile = Arc::clone(&pile);
-                loom::thread::spawn(move || actor(&pile))
-            })
-            .collect();
-        let retired: usize =
-            threads.into_iter().map(|thread| thread.join().expect("a failure ends it")).sum();
+        let retired: usize = at_once(&pile, actors).into_iter().sum();
         pile.hand_over();
         quiesce();
         pile.free_ready();

@@ -26,12 +26,13 @@
 //!   mark makes the compare-exchange of a compaction fail, and listings that are still in the
 //!   list find the way to its end.
 
+mod chunk;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
+use self::chunk::{Chunk, FirstChunk, INLINE, TAKEN, chunk_size, figure};
 use crate::memory::prefetch;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -39,13 +40,9 @@ use crate::sync::{TryLock, figures};
 use crate::tagged;
 use crate::value::allocated;
 
-/// Handles that stand in the node itself: enough for a small session.
-const INLINE: usize = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 3 };
 /// Places of the first chunk. Odd numbers fill blocks as allocators have them, multiples of 16 less
 /// their own word.
 const LEAST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 1 } else { 5 };
-/// In the tag of a chunk's `next`, beside its capacity: the successor has another owner.
-const TAKEN: u16 = 1 << 15;
 const MOST: u16 = if cfg!(any(scopecache_loom, scopecache_shuttle)) { 2 } else { 63 };
 /// In the tag of `head`: the bits of the fill. Those of the capacity stand above them.
 const FILL: u16 = (1 << FILL_BITS) - 1;
@@ -60,23 +57,6 @@ pub(crate) struct Handles {
     first: FirstChunk,
 }
 
-/// The header of a chunk; its places follow it.
-#[repr(C)]
-struct Chunk {
-    /// The next chunk, tagged with this chunk's capacity, and with [`TAKEN`] at the end.
-    next: AtomicPtr<Chunk>,
-    /// Handles in all chunks behind this one: when it was made, or last compacted.
-    below: figures::AtomicU32,
-    /// Of the inline chunk: held by who compacts the list.
-    compacting: TryLock<()>,
-}
-
-#[repr(C)]
-struct FirstChunk {
-    header: Chunk,
-    places: [AtomicU64; INLINE],
-}
-
 /// A detached list. Its owner takes the chunks one by one.
 pub(crate) struct Detached {
     next: *mut Chunk,
@@ -87,10 +67,6 @@ pub(crate) struct Detached {
 // SAFETY: a detached list is owned; what it points to is reached by its owner alone, or (by
 // listings under a guard) only read.
 unsafe impl Send for Detached {}
-
-const fn chunk_size(capacity: u16) -> usize {
-    size_of::<Chunk>() + capacity as usize * size_of::<AtomicU64>()
-}
 
 impl Handles {
     pub(crate) fn new() -> Self {
@@ -400,83 +376,6 @@ impl Detached {
     }
 }
 
-impl Chunk {
-    fn layout(capacity: u16) -> Layout {
-        Layout::from_size_align(chunk_size(capacity), align_of::<Self>()).expect("a small chunk")
-    }
-
-    fn allocate(capacity: u16, next: *mut Self, below: u64) -> *mut Self {
-        let layout = Self::layout(capacity);
-        // SAFETY: the layout holds at least the header.
-        let chunk = unsafe { alloc(layout) }.cast::<Self>();
-        if chunk.is_null() {
-            handle_alloc_error(layout);
-        }
-        assert!(tagged::fits(chunk), "scopecache needs pointers of at most 48 bits");
-        // SAFETY: the allocation is ours and large enough for header and places.
-        unsafe {
-            chunk.write(Self {
-                next: AtomicPtr::new(tagged::pack(next, capacity)),
-                below: figures::AtomicU32::new(figure(below)),
-                compacting: TryLock::new(()),
-            });
-            let places = chunk.add(1).cast::<AtomicU64>();
-            for place in 0..usize::from(capacity) {
-                places.add(place).write(AtomicU64::new(0));
-            }
-        }
-        chunk
-    }
-
-    /// # Safety
-    ///
-    /// `chunk` comes from `allocate`, and nobody reaches it any more.
-    unsafe fn free(chunk: *mut Self) {
-        // SAFETY: as the caller promises.
-        let capacity = unsafe { &*chunk }.capacity();
-        // SAFETY: as the caller promises; made with this layout.
-        unsafe {
-            let places = chunk.add(1).cast::<AtomicU64>();
-            for place in 0..usize::from(capacity) {
-                places.add(place).drop_in_place();
-            }
-            chunk.drop_in_place();
-            dealloc(chunk.cast(), Self::layout(capacity));
-        }
-    }
-
-    /// Handles in this chunk, which is full, and in all behind it.
-    fn count_from_here(&self) -> u64 {
-        // Acquire: pairs with the AcqRel of whoever wrote it: a compaction may have put another
-        // chunk there since this one was made, with fewer behind it.
-        let next = tagged::pointer(self.next.load(Ordering::Acquire));
-        // SAFETY: chunks of a list are retired through the epochs, and callers hold a guard.
-        let behind = unsafe { next.as_ref() };
-        u64::from(self.capacity())
-            // Relaxed: a figure.
-            + behind.map_or(0, |next| {
-                u64::from(next.capacity()) + u64::from(next.below.load(Ordering::Relaxed))
-            })
-    }
-
-    fn capacity(&self) -> u16 {
-        // Relaxed: the capacity never changes.
-        tagged::tag(self.next.load(Ordering::Relaxed)) & !TAKEN
-    }
-
-    fn place(&self, index: u16) -> &AtomicU64 {
-        debug_assert!(index < self.capacity());
-        // SAFETY: `capacity` places follow the header, in a heap chunk as in the inline one.
-        unsafe { &*(&raw const *self).add(1).cast::<AtomicU64>().add(usize::from(index)) }
-    }
-
-    /// The handles in the first `fill` places.
-    fn handles(&self, fill: u16) -> impl Iterator<Item = u64> {
-        // Acquire: pairs with the AcqRel by which the handle was placed.
-        (0..fill.min(self.capacity())).map(|index| self.place(index).load(Ordering::Acquire))
-    }
-}
-
 /// What `head` holds: a chunk whose first places are filled.
 fn head_word(chunk: *mut Chunk, fill: u16, capacity: u16) -> *mut Chunk {
     tagged::pack(chunk, capacity << FILL_BITS | fill)
@@ -489,11 +388,6 @@ fn fill_of(head: *mut Chunk) -> u16 {
 /// Of no chunk: none.
 fn capacity_of(head: *mut Chunk) -> u16 {
     tagged::tag(head) >> FILL_BITS
-}
-
-/// A number of handles, as chunks keep it: where it is of use, it fits.
-fn figure(handles: u64) -> u32 {
-    handles.try_into().unwrap_or(u32::MAX)
 }
 
 /// Adds the handles of a list that starts at `chunk` and fills that up to `fill`.

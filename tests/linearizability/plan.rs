@@ -174,16 +174,20 @@ impl Plan {
         }
     }
 
-    fn run_on<V: Wire, S: Hashes>(self, hasher: S, tally: &Tally) {
-        let clock = MockClock::new();
-        let builder = Cache::builder()
+    fn cache<V: Wire, S: Hashes>(
+        &self,
+        hasher: S,
+        clock: MockClock,
+        reports: Option<&Arc<Reports>>,
+    ) -> Cache<V, S> {
+        let mut builder = Cache::builder()
             .max_bytes(8 << 20)
             .expected_entries(8)
             .shards(2)
             .maintenance(Maintenance::Manual)
-            .clock(clock.clone())
+            .clock(clock)
             .hasher(hasher);
-        let builder = match self.bound {
+        builder = match self.bound {
             Bound::None => builder.on_full(OnFull::Reject),
             Bound::Entries(most) => builder.max_entries(most),
             Bound::Bytes(most) => builder.max_bytes(most),
@@ -192,16 +196,19 @@ impl Plan {
                 builder.user_quota(bytes).on_full(OnFull::Reject)
             }
         };
-        let builder = match self.topic {
-            Topic::Refreshing => builder.refresh_after(REFRESH_AFTER),
-            _ => builder,
-        };
+        if self.topic == Topic::Refreshing {
+            builder = builder.refresh_after(REFRESH_AFTER);
+        }
+        if let Some(reports) = reports {
+            builder = builder.on_removal(reports.listener());
+        }
+        builder.build().expect("these options go together")
+    }
+
+    fn run_on<V: Wire, S: Hashes>(self, hasher: S, tally: &Tally) {
+        let clock = MockClock::new();
         let reports = self.is_heard.then(Arc::<Reports>::default);
-        let builder = match &reports {
-            Some(reports) => builder.on_removal(reports.listener()),
-            None => builder,
-        };
-        let cache: Cache<V, S> = builder.build().expect("these options go together");
+        let cache: Cache<V, S> = self.cache(hasher, clock.clone(), reports.as_ref());
         let engine = CacheEngine::new(cache, clock, self.way, self.upkeep);
         let bound = self.bound;
         let is_kept = move |cache: &Cache<V, S>| {
