@@ -38,7 +38,8 @@ pub(crate) use self::imp::{ThreadId, current};
 /// Atomics for figures: what is counted for statistics and budgets, and orders nothing.
 ///
 /// Under loom they are std's, which it does not see: each of its steps would multiply the
-/// executions of every model, and sums commute. Shuttle sees them.
+/// executions of every model, and sums commute. Shuttle sees them, and so do the models of the budget
+/// by itself.
 pub(crate) mod figures {
     #[cfg(not(scopecache_loom))]
     pub(crate) use super::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
