@@ -58,7 +58,7 @@ fn compaction_racing_compaction_gives_back_once() {
     let a = user("a");
     let (k, l, m) = (a.key("k"), a.key("l"), a.key("m"));
     let again = [Op::Set(k, 1), Op::Delete(k)];
-    Model::new("compaction_racing_compaction_gives_back_once", 3, 5_000)
+    Model::new("compaction_racing_compaction_gives_back_once", 4, 15_000)
         .before([Op::Set(l, 9)])
         .before([again; 4].concat())
         .thread([Op::Set(k, 2)])
