@@ -1,5 +1,12 @@
 //! Hints to the memory system; none changes what a program can see.
 
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use std::fs;
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+use std::ptr;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use std::sync::LazyLock;
+
 /// Starts to fetch what stands at the address into the cache; only a hint.
 #[inline]
 pub(crate) fn prefetch<T>(address: *const T) {
@@ -18,27 +25,56 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// What a huge page holds, where those of the usual size hold 4 KiB.
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
 /// Asks for huge pages where the system gives them on demand (Linux's `madvise` mode): buckets are
 /// read at random, and on small pages nearly every read also misses the processor's table of
 /// addresses. Only a hint.
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-pub(crate) fn prefer_huge_pages<T>(range: std::ops::Range<*mut T>) {
+pub(crate) fn prefer_huge_pages<T>(range: &[T]) {
+    let range = range.as_ptr_range();
+    let start = range.start.addr().next_multiple_of(HUGE_PAGE);
+    let end = range.end.addr() / HUGE_PAGE * HUGE_PAGE;
+    if start < end {
+        #[cfg(target_os = "linux")]
+        advise(start, end - start, libc::MADV_HUGEPAGE);
+    }
+}
+
+/// Whether the system can move memory to huge pages, and may.
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub(crate) fn has_huge_pages() -> bool {
+    static ALLOWED: LazyLock<bool> = LazyLock::new(|| {
+        // Who turned them off does not want them from us either, as the system would allow.
+        fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+            .is_ok_and(|modes| !modes.contains("[never]"))
+    });
+    cfg!(all(target_os = "linux", target_pointer_width = "64")) && *ALLOWED
+}
+
+/// Has the system move what stands in the huge page at this address onto one, as far as it can:
+/// it must all be memory that the program got from the system in one piece.
+///
+/// To the program nothing changes, whatever stands there, and if somebody gives it back meanwhile.
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+pub(crate) fn move_to_huge_page(address: usize) {
+    debug_assert!(address.is_multiple_of(HUGE_PAGE));
     #[cfg(target_os = "linux")]
     {
-        const HUGE_PAGE: usize = 2 << 20;
-        let start = range.start.addr().next_multiple_of(HUGE_PAGE);
-        let end = range.end.addr() / HUGE_PAGE * HUGE_PAGE;
-        if start < end {
-            // SAFETY: the range is ours, and the advice changes nothing that a program can see.
-            unsafe {
-                libc::madvise(
-                    range.start.with_addr(start).cast(),
-                    end - start,
-                    libc::MADV_HUGEPAGE,
-                );
-            }
+        /// Since Linux 6.1; `libc` does not name it for all systems.
+        const MADV_COLLAPSE: libc::c_int = 25;
+        if !advise(address, HUGE_PAGE, MADV_COLLAPSE) {
+            // An older one does it in the background, in its own time.
+            advise(address, HUGE_PAGE, libc::MADV_HUGEPAGE);
         }
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = range;
+}
+
+/// Advises the system on how to keep memory that the program has; answers whether it could.
+#[cfg(all(target_os = "linux", not(any(scopecache_loom, scopecache_shuttle))))]
+fn advise(address: usize, len: usize, advice: libc::c_int) -> bool {
+    // SAFETY: callers give advice that changes nothing that a program can see, on whatever memory.
+    unsafe { libc::madvise(ptr::without_provenance_mut(address), len, advice) == 0 }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 /// Byte strings up to this length stand in the entry itself; a longer one is a shared
 /// allocation of its own, so that reading it copies a reference instead of the bytes.
-const INLINE_BYTES: usize = 1024;
+pub(crate) const INLINE_BYTES: usize = 1024;
 
 /// The value kind of a [`Cache`](crate::Cache) of byte strings (the default).
 ///

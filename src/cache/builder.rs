@@ -106,6 +106,7 @@ pub struct CacheBuilder<V: Value, S = ahash::RandomState> {
     on_full: OnFull,
     eviction: Eviction,
     judges_large: bool,
+    huge_pages: bool,
     user_quota: Option<u64>,
     tick: Duration,
     events: usize,
@@ -135,6 +136,7 @@ impl<V: Value> CacheBuilder<V> {
             on_full: OnFull::default(),
             eviction: Eviction::default(),
             judges_large: true,
+            huge_pages: true,
             user_quota: None,
             tick: DEFAULT_TICK,
             events: EVENTS,
@@ -302,6 +304,20 @@ impl<V: Value, S> CacheBuilder<V, S> {
         self
     }
 
+    /// Whether a large cache stands on huge pages of memory where the system has them, which makes
+    /// a read at random about a quarter faster; `true` by default.
+    ///
+    /// The base table asks for them when it is made. Maintenance has the system move entries, 2 MiB
+    /// at a time, wherever the program's allocator put them; that needs Linux 6.1 or later, and no
+    /// stretch is moved that is not at least half full of them. Nothing is done where
+    /// `/sys/kernel/mm/transparent_hugepage/enabled` says `never`, and on other systems.
+    ///
+    /// Turn it off where memory is shared with forked processes, or limited to the last page.
+    pub fn huge_pages(mut self, wanted: bool) -> Self {
+        self.huge_pages = wanted;
+        self
+    }
+
     /// Who frees what was deleted or has expired; [`Maintenance::Thread`] by default.
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
@@ -341,6 +357,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
             on_full: self.on_full,
             eviction: self.eviction,
             judges_large: self.judges_large,
+            huge_pages: self.huge_pages,
             user_quota: self.user_quota,
             tick: self.tick,
             events: self.events,
@@ -405,6 +422,11 @@ impl<V: Value, S> CacheBuilder<V, S> {
         let shortcuts = Shortcuts::new(self.shortcuts);
         #[cfg(not(scopecache_loom))]
         let shortcuts = Shortcuts::new(table.buckets());
+        #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+        if self.huge_pages {
+            table.prefer_huge_pages();
+            shortcuts.prefer_huge_pages();
+        }
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let models = cfg!(any(scopecache_loom, scopecache_shuttle));
@@ -431,6 +453,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
                 OnFull::Reject => None,
             },
             judges_large: self.judges_large,
+            huge_pages: self.huge_pages,
             user_quota: self.user_quota,
             max_entries: self.max_entries,
             tick: nanos(self.tick),

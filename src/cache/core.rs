@@ -82,6 +82,8 @@ pub(crate) struct Settings<V: Value> {
     pub(crate) eviction: Option<Eviction>,
     /// Whether a full cache may refuse a large entry that it does not know.
     pub(crate) judges_large: bool,
+    /// Maintenance moves entries to huge pages.
+    pub(crate) huge_pages: bool,
     /// The bound on the number of entries.
     pub(crate) max_entries: Option<u64>,
     /// What a user may hold, in bytes; `None`: what it likes.

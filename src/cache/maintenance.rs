@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 
 use crate::cache::core::Core;
 use crate::cache::exit::{Exit, Swept};
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use crate::cache::gather::Gather;
 use crate::cache::quota::Trimmed;
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
@@ -59,6 +61,8 @@ struct Worker {
     shard: usize,
     /// Where the search for expired entries goes on.
     bucket: usize,
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    gather: Gather,
 }
 
 /// A deleted namespace whose entries are being taken out.
@@ -95,7 +99,7 @@ pub struct Progress {
     pub reported: usize,
     /// Whether something is left that could be done at once: deleted or expired data that is
     /// not yet reclaimed, entries that maintenance has yet to learn of, what is beyond a bound that
-    /// was lowered, or removals to report.
+    /// was lowered, entries to move to huge pages, or removals to report.
     pub pending: bool,
 }
 
@@ -222,6 +226,12 @@ impl Maintenance {
         let left = budget.saturating_sub(step.progress.examined);
         if let Some(mut worker) = self.worker.try_lock() {
             worker.search(core, left.min(net), &mut step.progress, &pin());
+            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+            if core.settings.huge_pages {
+                let left = budget.saturating_sub(step.progress.examined);
+                step.progress.examined += worker.gather.step(core, left, &pin());
+                step.progress.pending |= worker.gather.is_pending();
+            }
         }
         step
     }
@@ -345,6 +355,10 @@ impl Worker {
         for _ in 0..buckets.min(core.table.buckets()) {
             let bucket = self.bucket % core.table.buckets();
             self.bucket = bucket + 1;
+            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+            if self.bucket == core.table.buckets() {
+                self.gather.grows_old();
+            }
             for (slot, entry) in core.table.bucket_entries(bucket, guard) {
                 let hash = core.table.handle_of(bucket, &slot);
                 let exit = match entry.state() {

@@ -8,6 +8,8 @@ mod delete;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 mod driver;
 mod exit;
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+mod gather;
 mod hold;
 mod lease;
 mod list;

@@ -30,6 +30,12 @@ impl Shortcuts {
         Self { places: new_places(places.min(Node::MOST_SHORTCUT as usize + 1)) }
     }
 
+    /// To be called before they are used.
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    pub(crate) fn prefer_huge_pages(&self) {
+        prefer_huge_pages(&self.places);
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         size_of_val(&*self.places) as u64
     }
@@ -92,8 +98,7 @@ impl Shortcuts {
 /// The system zeroes their memory when it is touched.
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 fn new_places(places: usize) -> Box<[AtomicPtr<Node>]> {
-    let mut zeroed: Box<[std::mem::MaybeUninit<AtomicPtr<Node>>]> = Box::new_zeroed_slice(places);
-    prefer_huge_pages(zeroed.as_mut_ptr_range());
+    let zeroed: Box<[std::mem::MaybeUninit<AtomicPtr<Node>>]> = Box::new_zeroed_slice(places);
     // SAFETY: null is all zeroes.
     unsafe { zeroed.assume_init() }
 }

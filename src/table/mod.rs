@@ -112,6 +112,12 @@ impl<V: Value, O: Owner> Table<V, O> {
         hash as usize & self.mask
     }
 
+    /// To be called before they are used.
+    #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+    pub(crate) fn prefer_huge_pages(&self) {
+        prefer_huge_pages(&self.lines);
+    }
+
     /// Bytes of the buckets themselves, without overflow lines.
     pub(crate) fn base_bytes(&self) -> u64 {
         self.lines.len() as u64 * LINE_BYTES
@@ -402,8 +408,7 @@ pub(crate) fn lengthen(short: u32, first_bucket: usize) -> u64 {
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 fn new_lines<V: Value, O>(lines: usize) -> Box<[Line<V, O>]> {
-    let mut zeroed: Box<[std::mem::MaybeUninit<Line<V, O>>]> = Box::new_zeroed_slice(lines);
-    prefer_huge_pages(zeroed.as_mut_ptr_range());
+    let zeroed: Box<[std::mem::MaybeUninit<Line<V, O>>]> = Box::new_zeroed_slice(lines);
     // SAFETY: a line is made of atomic pointers, and null is all zeroes.
     unsafe { zeroed.assume_init() }
 }

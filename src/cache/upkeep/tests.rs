@@ -32,6 +32,7 @@ fn cache_of(max_bytes: u64, events: usize, lines: usize, clock: &MockClock) -> C
         weigher: None,
         eviction: Some(Eviction::default()),
         judges_large: true,
+        huge_pages: true,
         max_entries: None,
         user_quota: None,
         tick: nanos(SECOND),

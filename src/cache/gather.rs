@@ -1,0 +1,177 @@
+//! Entries on huge pages.
+//!
+//! An allocator has its memory on pages of 4 KiB, so that nearly every read of a large cache also
+//! misses the processor's table of addresses (its TLB): at a million entries that is a quarter of a
+//! get. The table asks for huge pages when it is made; entries come one by one, from whatever
+//! allocator the program has, which does not ask. So maintenance looks, in slots alone, where
+//! entries stand, and has the system move each stretch of 2 MiB that is full of them onto one page
+//! (Linux 6.1 and later; see `madvise(2)`, `MADV_COLLAPSE`). To the program nothing moves.
+//!
+//! A walk begins when the cache has grown by an eighth, and when the search for what got lost has
+//! been through the table once more. It counts entries by stretch, some buckets a step, and then
+//! moves one stretch a step: the system holds the program's memory map for about a fifth of a
+//! millisecond meanwhile.
+
+use std::mem;
+
+use ahash::AHashMap;
+
+use crate::cache::core::Core;
+use crate::memory::{self, HUGE_PAGE};
+use crate::reclaim::Guard;
+use crate::value::{Extent, INLINE_BYTES, Value};
+
+/// With fewer entries a cache fits into what the processor's table of addresses covers.
+const FEW_ENTRIES: u64 = 8 << 10;
+/// The part of a stretch that has to be taken by entries: what is moved becomes resident as a whole.
+const LEAST_PART: u64 = 2;
+/// What moving a stretch counts for, in buckets looked at.
+const MOVE_WORTH: usize = 512;
+
+/// Finds the stretches that are full of entries, and moves them.
+#[derive(Default)]
+pub(super) struct Gather {
+    stage: Stage,
+    /// Entries when the last walk began.
+    known: u64,
+    /// The table was searched once since.
+    is_old: bool,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// Entries by stretch, in the buckets before this one.
+    Counting(usize, AHashMap<usize, u64>),
+    /// Addresses of stretches that are still to be moved.
+    Moving(Vec<usize>),
+}
+
+impl Gather {
+    /// The next walk need not wait until the cache has grown.
+    pub(super) fn grows_old(&mut self) {
+        self.is_old = true;
+    }
+
+    /// Looks at up to `budget` buckets, or moves a stretch; answers what that was worth, zero
+    /// where there is nothing to do.
+    pub(super) fn step<V: Value, S>(
+        &mut self,
+        core: &Core<V, S>,
+        budget: usize,
+        guard: &Guard,
+    ) -> usize {
+        match &mut self.stage {
+            Stage::Idle => {
+                if self.is_due(core.entries()) && memory::has_huge_pages() {
+                    self.stage = Stage::Counting(0, AHashMap::new());
+                    return 1;
+                }
+                0
+            }
+            Stage::Counting(bucket, counts) => {
+                let first = *bucket;
+                let end = core.table.buckets().min(first + budget);
+                for bucket in first..end {
+                    for (_, entry) in core.table.bucket_entries(bucket, guard) {
+                        *counts.entry(entry.as_ptr().addr() / HUGE_PAGE).or_default() += 1;
+                    }
+                }
+                *bucket = end;
+                if end == core.table.buckets() {
+                    let least = least_entries::<V>(core.live_bytes(), core.entries());
+                    let full = mem::take(counts).into_iter().filter(|&(_, count)| count >= least);
+                    let mut full: Vec<_> = full.map(|(stretch, _)| stretch * HUGE_PAGE).collect();
+                    // From below, as allocators fill their memory.
+                    full.sort_unstable_by(|one, two| two.cmp(one));
+                    self.stage = Stage::Moving(full);
+                }
+                end - first
+            }
+            Stage::Moving(stretches) => match stretches.pop() {
+                Some(stretch) => {
+                    memory::move_to_huge_page(stretch);
+                    MOVE_WORTH
+                }
+                None => {
+                    self.stage = Stage::Idle;
+                    0
+                }
+            },
+        }
+    }
+
+    /// Whether a walk is to begin, in a cache with so many entries; takes note of them.
+    fn is_due(&mut self, entries: u64) -> bool {
+        let grew = entries > self.known + self.known / 8 + FEW_ENTRIES;
+        let due = grew || (self.is_old && entries > FEW_ENTRIES);
+        // Once half is gone, what comes next may stand elsewhere.
+        if due || entries < self.known / 2 {
+            (self.known, self.is_old) = (entries, false);
+        }
+        due
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        !matches!(self.stage, Stage::Idle)
+    }
+}
+
+/// Entries of a stretch that is full of them, where so many take so much altogether, with what
+/// stands among them.
+fn least_entries<V: Value>(bytes: u64, entries: u64) -> u64 {
+    // What is longer stands elsewhere.
+    let most = V::area(Extent { len: INLINE_BYTES as u32, shared: false }).size() as u64;
+    let each = (bytes / entries.max(1)).min(most).max(1);
+    (HUGE_PAGE as u64 / LEAST_PART / each).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Blob;
+
+    #[test]
+    fn a_walk_begins_when_the_cache_has_grown_by_an_eighth() {
+        let mut gather = Gather::default();
+        assert!(!gather.is_due(FEW_ENTRIES), "too small to be worth it");
+        assert!(gather.is_due(FEW_ENTRIES + 1));
+        assert!(!gather.is_due(FEW_ENTRIES + 2));
+        assert!(gather.is_due(1_000_000));
+        assert!(!gather.is_due(1_125_000 + FEW_ENTRIES));
+        assert!(gather.is_due(1_125_001 + FEW_ENTRIES));
+    }
+
+    #[test]
+    fn a_cache_that_lost_half_is_looked_at_again_when_it_grows() {
+        let mut gather = Gather::default();
+        assert!(gather.is_due(1_000_000));
+        assert!(!gather.is_due(500_000));
+        assert!(!gather.is_due(1_000_000), "as many as before");
+        assert!(!gather.is_due(499_999));
+        assert!(gather.is_due(1_000_000));
+    }
+
+    #[test]
+    fn a_walk_begins_once_after_each_search_of_the_table() {
+        let mut gather = Gather::default();
+        assert!(gather.is_due(1_000_000));
+        gather.grows_old();
+        assert!(gather.is_due(1_000_000));
+        assert!(!gather.is_due(1_000_000));
+        let mut small = Gather::default();
+        small.grows_old();
+        assert!(!small.is_due(FEW_ENTRIES));
+    }
+
+    #[test]
+    fn a_stretch_is_full_where_entries_take_half_of_it() {
+        let full = HUGE_PAGE as u64 / 2;
+        assert_eq!(least_entries::<Blob>(128 * 1000, 1000), full / 128);
+        assert_eq!(least_entries::<Blob>(1 << 30, 1000), full / 1024, "the rest stands elsewhere");
+        assert_eq!(least_entries::<[u8; 4096]>(1 << 30, 1000), full / 4096);
+        assert_eq!(least_entries::<[u8; 4 << 20]>(1 << 30, 100), 1);
+        assert_eq!(least_entries::<Blob>(0, 0), full);
+    }
+}
