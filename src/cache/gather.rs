@@ -7,20 +7,22 @@
 //! entries stand, and has the system move each stretch of 2 MiB that is full of them onto one page
 //! (Linux 6.1 and later; see `madvise(2)`, `MADV_COLLAPSE`). To the program nothing moves.
 //!
-//! A walk begins when the cache has grown by an eighth, and when the search for what got lost has
-//! been through the table once more. It counts entries by stretch, some buckets a step, and then
-//! moves one stretch a step: the system holds the program's memory map for about a fifth of a
-//! millisecond meanwhile.
+//! A walk begins when the cache has grown by an eighth, and every ten minutes: what is overwritten may
+//! stand elsewhere. It counts entries by stretch, some buckets a step, and then moves one stretch a
+//! step: the system holds the program's memory map for about a fifth of a millisecond meanwhile.
 
 use std::mem;
 
 use ahash::AHashMap;
 
 use crate::cache::core::Core;
+use crate::clock::Nanos;
 use crate::memory::{self, HUGE_PAGE};
 use crate::reclaim::Guard;
 use crate::value::{Extent, INLINE_BYTES, Value};
 
+/// How long a walk's findings hold at most.
+const PERIOD: Nanos = 600 * 1_000_000_000;
 /// With fewer entries a cache fits into what the processor's table of addresses covers.
 const FEW_ENTRIES: u64 = 8 << 10;
 /// The part of a stretch that has to be taken by entries: what is moved becomes resident as a whole.
@@ -34,8 +36,8 @@ pub(super) struct Gather {
     stage: Stage,
     /// Entries when the last walk began.
     known: u64,
-    /// The table was searched once since.
-    is_old: bool,
+    /// When it began.
+    began: Nanos,
 }
 
 #[derive(Default)]
@@ -49,11 +51,6 @@ enum Stage {
 }
 
 impl Gather {
-    /// The next walk need not wait until the cache has grown.
-    pub(super) fn grows_old(&mut self) {
-        self.is_old = true;
-    }
-
     /// Looks at up to `budget` buckets, or moves a stretch; answers what that was worth, zero
     /// where there is nothing to do.
     pub(super) fn step<V: Value, S>(
@@ -64,7 +61,7 @@ impl Gather {
     ) -> usize {
         match &mut self.stage {
             Stage::Idle => {
-                if self.is_due(core.entries()) && memory::has_huge_pages() {
+                if self.is_due(core.entries(), core.now()) && memory::has_huge_pages() {
                     self.stage = Stage::Counting(0, AHashMap::new());
                     return 1;
                 }
@@ -103,12 +100,15 @@ impl Gather {
     }
 
     /// Whether a walk is to begin, in a cache with so many entries; takes note of them.
-    fn is_due(&mut self, entries: u64) -> bool {
+    fn is_due(&mut self, entries: u64, now: Nanos) -> bool {
         let grew = entries > self.known + self.known / 8 + FEW_ENTRIES;
-        let due = grew || (self.is_old && entries > FEW_ENTRIES);
+        let due = grew || (entries > FEW_ENTRIES && now.saturating_sub(self.began) >= PERIOD);
+        if due {
+            self.began = now;
+        }
         // Once half is gone, what comes next may stand elsewhere.
         if due || entries < self.known / 2 {
-            (self.known, self.is_old) = (entries, false);
+            self.known = entries;
         }
         due
     }
@@ -135,34 +135,33 @@ mod tests {
     #[test]
     fn a_walk_begins_when_the_cache_has_grown_by_an_eighth() {
         let mut gather = Gather::default();
-        assert!(!gather.is_due(FEW_ENTRIES), "too small to be worth it");
-        assert!(gather.is_due(FEW_ENTRIES + 1));
-        assert!(!gather.is_due(FEW_ENTRIES + 2));
-        assert!(gather.is_due(1_000_000));
-        assert!(!gather.is_due(1_125_000 + FEW_ENTRIES));
-        assert!(gather.is_due(1_125_001 + FEW_ENTRIES));
+        assert!(!gather.is_due(FEW_ENTRIES, 0), "too small to be worth it");
+        assert!(gather.is_due(FEW_ENTRIES + 1, 0));
+        assert!(!gather.is_due(FEW_ENTRIES + 2, 0));
+        assert!(gather.is_due(1_000_000, 0));
+        assert!(!gather.is_due(1_125_000 + FEW_ENTRIES, 0));
+        assert!(gather.is_due(1_125_001 + FEW_ENTRIES, 0));
     }
 
     #[test]
     fn a_cache_that_lost_half_is_looked_at_again_when_it_grows() {
         let mut gather = Gather::default();
-        assert!(gather.is_due(1_000_000));
-        assert!(!gather.is_due(500_000));
-        assert!(!gather.is_due(1_000_000), "as many as before");
-        assert!(!gather.is_due(499_999));
-        assert!(gather.is_due(1_000_000));
+        assert!(gather.is_due(1_000_000, 0));
+        assert!(!gather.is_due(500_000, 0));
+        assert!(!gather.is_due(1_000_000, 0), "as many as before");
+        assert!(!gather.is_due(499_999, 0));
+        assert!(gather.is_due(1_000_000, 0));
     }
 
     #[test]
-    fn a_walk_begins_once_after_each_search_of_the_table() {
+    fn a_walk_begins_every_ten_minutes() {
         let mut gather = Gather::default();
-        assert!(gather.is_due(1_000_000));
-        gather.grows_old();
-        assert!(gather.is_due(1_000_000));
-        assert!(!gather.is_due(1_000_000));
-        let mut small = Gather::default();
-        small.grows_old();
-        assert!(!small.is_due(FEW_ENTRIES));
+        assert!(gather.is_due(1_000_000, 5));
+        assert!(!gather.is_due(1_000_000, 4 + PERIOD));
+        assert!(gather.is_due(1_000_000, 5 + PERIOD));
+        assert!(!gather.is_due(1_000_000, 6 + PERIOD));
+        assert!(!gather.is_due(1_000_000, 0), "a clock that runs backwards");
+        assert!(!Gather::default().is_due(FEW_ENTRIES, 2 * PERIOD), "too small to be worth it");
     }
 
     #[test]

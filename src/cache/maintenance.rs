@@ -355,10 +355,6 @@ impl Worker {
         for _ in 0..buckets.min(core.table.buckets()) {
             let bucket = self.bucket % core.table.buckets();
             self.bucket = bucket + 1;
-            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-            if self.bucket == core.table.buckets() {
-                self.gather.grows_old();
-            }
             for (slot, entry) in core.table.bucket_entries(bucket, guard) {
                 let hash = core.table.handle_of(bucket, &slot);
                 let exit = match entry.state() {
