@@ -31,6 +31,7 @@
 //! | save of a user's session | touches the head, then writes the content only if it is present |
 //! | delete | takes the head away, then the content |
 //! | log-out everywhere | deletes the user: all content in all of its sessions at one moment |
+//! | sweep | reads heads, then the content that they name; ends by compare-and-set those that name none |
 //!
 //! Whatever is interleaved, and wherever a call is cut off:
 //!
@@ -48,15 +49,39 @@
 //!   that is there. A head that a delete took away has no version any more.
 //! - *A delete cut in half is one*: without the head nothing is reached.
 //! - *A load sees one state.* Between its two reads the session may be bound anew; then it finds no
-//!   content, finds another head, and reads again. Where the head is the same, the session is dead.
+//!   content, finds another head, and reads again. Where the head names the same binding, the session is dead.
 //!
 //! Content that no longer names a user stays in the namespace where it is: it came from that user's
 //! session, and goes when the user logs out everywhere.
 //!
 //! Every entry has a TTL, which ends with the session's own date. A save renews that of the head, too,
 //! by a touch, which brings back nothing that is gone.
+//!
+//! # The heads of the dead
+//!
+//! A log-out everywhere leaves the heads, which name nothing from then on. They would go with their TTL,
+//! weeks later, and fill a store meanwhile that evicts nothing. So they are taken away by whoever comes by:
+//!
+//! - a **load or save** that finds its session dead, at once: of the sessions that somebody still asks for;
+//! - a **sweep** ([`sweep`](WebSessions::sweep), and `delete_expired`, which servers run at intervals) over
+//!   the global keys, a bounded part at a time: of all others, whatever ended them: a log-out everywhere, the
+//!   user's deletion by `Storage::delete`, an eviction, a server that died, an older version of this module.
+//!
+//! A head that names no content names none ever after, by step 1. What may happen to it is that somebody
+//! who saw the content alive binds the session to another user. So a head is not deleted but *ended*: written
+//! once more as it is, if its version still is the one that was judged, with a TTL of an instant. That is a
+//! compare-and-delete by what every storage has; it takes no room, as what it replaces is as large, so that it works in a full
+//! store too. Against it, a binding that comes later fails, and one that came before makes it do nothing. A touch by
+//! a save may give such a head its TTL back; it is as dead as before, and that save ends it when it looks again.
+//!
+//! What was weighed against it: to *list the user's sessions before the deletion* and take away their heads after it
+//! makes the log-out wait for a listing (milliseconds for ten thousand sessions, where the deletion takes one
+//! microsecond), misses whoever logs in between the two, and does nothing for a user who was deleted by
+//! other means or where the server died half way. An *index of heads by user*, which outlives the user, costs every login an
+//! entry and every save a touch, for what a sweep does without either.
 
 mod stored;
+mod sweep;
 mod tower;
 
 use std::collections::HashMap;
@@ -67,10 +92,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use self::stored::{Binding, Content, Head, decode, encode, head_key};
+pub use self::sweep::WebSessionsSweep;
 use crate::error::{Error, ErrorKind, Result};
-use crate::item::{Removed, Version};
+use crate::item::Removed;
 use crate::options::Condition;
-use crate::storage::{Options, Page, Storage};
+use crate::storage::{Options, Page, Storage, StorageItem};
 
 /// How often a save begins anew before it gives up. Each time somebody else has succeeded.
 const ATTEMPTS: u32 = 256;
@@ -223,7 +249,7 @@ impl WebSessions {
     /// # Complexity
     ///
     /// Of the embedded engine: O(1), one to three microseconds, for any number of sessions. What else was stored
-    /// of each session, which is no longer seen, goes with its TTL.
+    /// of each session, which is no longer seen, goes with the next [sweep](Self::sweep).
     ///
     /// # Errors
     ///
@@ -246,15 +272,16 @@ impl WebSessions {
         let owner = (self.owner)(&content.data);
         let mut dead = None;
         for _ in 0..ATTEMPTS {
-            let Some((head, version)) = self.head(id).await? else { return Ok(()) };
-            if dead == Some(version) {
-                return Ok(());
-            }
-            let condition = Condition::Version(version);
+            let Some((head, item)) = self.head(id).await? else { return Ok(()) };
+            let condition = Condition::Version(item.version);
             let saved = match (head, &owner) {
                 (Head::Anonymous(_), None) => self.put_head(id, content, condition, ttl).await?,
                 (Head::Anonymous(_), Some(user)) => {
                     self.bind(id, user, content, condition, ttl).await?
+                }
+                (Head::Owned { binding, .. }, _) if dead == Some(binding) => {
+                    self.end_if_possible(id, &item).await;
+                    return Ok(());
                 }
                 (Head::Owned { user, binding }, Some(new)) if *new != user => {
                     let alive = self.content(&user, id, binding).await?.is_some();
@@ -264,7 +291,7 @@ impl WebSessions {
                         let old = Options::new().with_user_session(&user, id).with_key(&key);
                         self.storage.delete(old).await?;
                     } else if !alive {
-                        dead = Some(version);
+                        dead = Some(binding);
                     }
                     moved
                 }
@@ -274,7 +301,7 @@ impl WebSessions {
                     let options = Options::new().with_user_session(&user, id).with_ttl(ttl);
                     let (key, data) = (binding.key(), encode(content)?);
                     let saved = self.storage.write(&key, data, Condition::Present, options).await?;
-                    dead = Some(version);
+                    dead = Some(binding);
                     saved.is_some()
                 }
             };
@@ -288,15 +315,20 @@ impl WebSessions {
     async fn load_as(&self, id: &str) -> Result<Option<Content>> {
         let mut dead = None;
         for _ in 0..ATTEMPTS {
-            let Some((head, version)) = self.head(id).await? else { return Ok(None) };
+            let Some((head, item)) = self.head(id).await? else { return Ok(None) };
             let found = match head {
                 Head::Anonymous(content) => Some(content),
-                Head::Owned { .. } if dead == Some(version) => return Ok(None),
-                Head::Owned { user, binding } => self.content(&user, id, binding).await?,
+                Head::Owned { binding, .. } if dead == Some(binding) => {
+                    self.end_if_possible(id, &item).await;
+                    return Ok(None);
+                }
+                Head::Owned { user, binding } => {
+                    dead = Some(binding);
+                    self.content(&user, id, binding).await?
+                }
             };
-            match found {
-                Some(content) => return Ok(content.ttl().map(|_| content)),
-                None => dead = Some(version),
+            if let Some(content) = found {
+                return Ok(content.ttl().map(|_| content));
             }
         }
         Err(Error::with_detail(ErrorKind::Conflict, "the session kept changing hands"))
@@ -348,9 +380,10 @@ impl WebSessions {
         Ok(self.storage.write(&head_key(id), head, condition, options).await?.is_some())
     }
 
-    async fn head(&self, id: &str) -> Result<Option<(Head, Version)>> {
+    /// The head, and as what it is stored.
+    async fn head(&self, id: &str) -> Result<Option<(Head, StorageItem)>> {
         let item = self.storage.get(&head_key(id), Options::new()).await?;
-        item.map(|item| Ok((decode(&item.data)?, item.version))).transpose()
+        item.map(|item| Ok((decode(&item.data)?, item))).transpose()
     }
 
     async fn content(&self, user: &str, id: &str, binding: Binding) -> Result<Option<Content>> {
