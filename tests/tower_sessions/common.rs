@@ -244,7 +244,9 @@ impl Storage for Stopping {
     }
 
     async fn keys(&self, page: Page<'_>, options: Options<'_>) -> Result<Listing> {
-        self.call(Done::Other, Storage::keys(&self.cache, page, options)).await
+        // Without a stop: what comes or goes beside a listing may do so after it.
+        self.check()?;
+        Storage::keys(&self.cache, page, options).await
     }
 
     async fn sessions(&self, user: &str, page: Page<'_>) -> Result<Listing> {
