@@ -60,25 +60,26 @@
 //! # The heads of the dead
 //!
 //! A log-out everywhere leaves the heads, which name nothing from then on. They would go with their TTL,
-//! weeks later, and fill a store meanwhile that evicts nothing. So they are taken away by whoever comes by:
+//! weeks later, and fill a store meanwhile that evicts nothing. So whoever comes by takes them away:
 //!
-//! - a **load or save** that finds its session dead, at once: of the sessions that somebody still asks for;
-//! - a **sweep** ([`sweep`](WebSessions::sweep), and `delete_expired`, which servers run at intervals) over
-//!   the global keys, a bounded part at a time: of all others, whatever ended them: a log-out everywhere, the
-//!   user's deletion by `Storage::delete`, an eviction, a server that died, an older version of this module.
+//! - a **load or save** that finds its session dead, at once: that of a session which somebody still asks for;
+//! - a **sweep** ([`sweep`](WebSessions::sweep), and `delete_expired`, which servers run at intervals) over the
+//!   global keys, a part at a time: all others, whatever ended them. A log-out everywhere, the user's
+//!   deletion by `Storage::delete`, an eviction, a call that was cut off: it looks alike.
 //!
-//! A head that names no content names none ever after, by step 1. What may happen to it is that somebody
-//! who saw the content alive binds the session to another user. So a head is not deleted but *ended*: written
-//! once more as it is, if its version still is the one that was judged, with a TTL of an instant. That is a
-//! compare-and-delete by what every storage has; it takes no room, as what it replaces is as large, so that it works in a full
-//! store too. Against it, a binding that comes later fails, and one that came before makes it do nothing. A touch by
-//! a save may give such a head its TTL back; it is as dead as before, and that save ends it when it looks again.
+//! A head that names no content names none ever after, by step 1. But somebody who has seen the content alive may
+//! bind the session to another user. So a head is not deleted but *ended*: written once more as it is,
+//! if its version is still the one that was judged, with a TTL of an instant. That is a compare-and-delete
+//! by what every storage has, and takes no room, since what it replaces is as large: it works in a full store. A
+//! binding that was there first makes it do nothing; one that comes after it fails by the version that it has read,
+//! reads anew, and finds the session dead. A save that began before may give an ended head its TTL back by its
+//! touch; that revives nothing, and the save ends it when it looks again, or a sweep does.
 //!
-//! What was weighed against it: to *list the user's sessions before the deletion* and take away their heads after it
-//! makes the log-out wait for a listing (milliseconds for ten thousand sessions, where the deletion takes one
-//! microsecond), misses whoever logs in between the two, and does nothing for a user who was deleted by
-//! other means or where the server died half way. An *index of heads by user*, which outlives the user, costs every login an
-//! entry and every save a touch, for what a sweep does without either.
+//! What else there is to choose: *listing the user's sessions before the deletion*, to take away their heads
+//! after it, makes the log-out wait (milliseconds for ten thousand sessions, which the deletion ends in one
+//! microsecond), misses who logs in between the two, and does nothing for a user deleted by other means, or by a
+//! server that died half way: it would want the sweep as well. An *index of heads by user*, which outlives
+//! the user, costs each login an entry and each save a touch, to save work that nobody waits for.
 
 mod stored;
 mod sweep;
@@ -171,12 +172,13 @@ pub struct WebSession {
 }
 
 /// A page of the sessions of a user.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WebSessionsPage {
     /// The sessions, in no particular order.
     pub sessions: Vec<WebSession>,
-    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last.
+    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last. It may hold a
+    /// session id, which is a secret.
     pub next: Option<String>,
 }
 
@@ -411,5 +413,11 @@ impl fmt::Debug for WebSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The id is a secret, and the data may hold others.
         f.debug_struct("WebSession").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WebSessionsPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSessionsPage").field("sessions", &self.sessions).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! Takes away the heads of sessions that have ended; how and why tells the module above.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::WebSessions;
@@ -19,14 +20,15 @@ const HEADS: usize = 128;
 const INSTANT: Duration = Duration::from_millis(1);
 
 /// What [`WebSessions::sweep`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebSessionsSweep {
     /// How many sessions it looked at, living ones and anonymous ones included.
     pub sessions: u64,
     /// Of how many, which had ended, it took away what was left.
     pub removed: u64,
-    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last.
+    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last. It may hold a
+    /// session id, which is a secret.
     pub next: Option<String>,
 }
 
@@ -154,5 +156,14 @@ impl WebSessions {
             });
         }
         Ok(items)
+    }
+}
+
+impl fmt::Debug for WebSessionsSweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSessionsSweep")
+            .field("sessions", &self.sessions)
+            .field("removed", &self.removed)
+            .finish_non_exhaustive()
     }
 }
