@@ -48,7 +48,7 @@ pub use self::adapter::Observed;
 #[cfg(feature = "rmcp_3")]
 pub use self::adapter::rmcp as mcp;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
-pub use self::adapter::{WebSession, WebSessions, WebSessionsPage};
+pub use self::adapter::{WebSession, WebSessions, WebSessionsPage, WebSessionsSweep};
 pub use self::backend::connect;
 #[cfg(feature = "redis")]
 pub use self::backend::{RedisOptions, RedisStorage};

@@ -15,6 +15,9 @@ mod server;
 mod sql;
 #[path = "backends/steps.rs"]
 mod steps;
+#[cfg(feature = "tower_sessions_0_15")]
+#[path = "backends/web_sessions.rs"]
+mod web_sessions;
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -41,6 +44,17 @@ fn every_server_passes_every_case() {
         println!("{report}");
     }
     assert!(reports.iter().all(Report::passed), "see the matrix");
+}
+
+#[cfg(feature = "tower_sessions_0_15")]
+#[test]
+fn web_sessions_that_were_logged_out_leave_nothing() {
+    for (name, url) in servers() {
+        println!("web sessions on {name}");
+        let lab = lab(&url);
+        let store = lab.store().expect("a place of its own");
+        lab.block_on(Box::pin(web_sessions::nothing_is_left_of_the_logged_out(store)));
+    }
 }
 
 #[test]

@@ -11,5 +11,7 @@ mod cuts;
 mod faults;
 #[path = "tower_sessions/orders.rs"]
 mod orders;
+#[path = "tower_sessions/sweeps.rs"]
+mod sweeps;
 #[path = "tower_sessions/threads.rs"]
 mod threads;

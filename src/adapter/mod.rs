@@ -10,4 +10,4 @@ mod web_sessions;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use self::observed::Observed;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]
-pub use self::web_sessions::{WebSession, WebSessions, WebSessionsPage};
+pub use self::web_sessions::{WebSession, WebSessions, WebSessionsPage, WebSessionsSweep};

@@ -31,6 +31,7 @@
 //! | save of a user's session | touches the head, then writes the content only if it is present |
 //! | delete | takes the head away, then the content |
 //! | log-out everywhere | deletes the user: all content in all of its sessions at one moment |
+//! | sweep | reads heads, then the content that they name; ends by compare-and-set those that name none |
 //!
 //! Whatever is interleaved, and wherever a call is cut off:
 //!
@@ -48,15 +49,40 @@
 //!   that is there. A head that a delete took away has no version any more.
 //! - *A delete cut in half is one*: without the head nothing is reached.
 //! - *A load sees one state.* Between its two reads the session may be bound anew; then it finds no
-//!   content, finds another head, and reads again. Where the head is the same, the session is dead.
+//!   content, finds another head, and reads again. Where the head names the same binding, the session is dead.
 //!
 //! Content that no longer names a user stays in the namespace where it is: it came from that user's
 //! session, and goes when the user logs out everywhere.
 //!
 //! Every entry has a TTL, which ends with the session's own date. A save renews that of the head, too,
 //! by a touch, which brings back nothing that is gone.
+//!
+//! # The heads of the dead
+//!
+//! A log-out everywhere leaves the heads, which name nothing from then on. They would go with their TTL,
+//! weeks later, and fill a store meanwhile that evicts nothing. So whoever comes by takes them away:
+//!
+//! - a **load or save** that finds its session dead, at once: that of a session which somebody still asks for;
+//! - a **sweep** ([`sweep`](WebSessions::sweep), and `delete_expired`, which servers run at intervals) over the
+//!   global keys, a part at a time: all others, whatever ended them. A log-out everywhere, the user's
+//!   deletion by `Storage::delete`, an eviction, a call that was cut off: it looks alike.
+//!
+//! A head that names no content names none ever after, by step 1. But somebody who has seen the content alive may
+//! bind the session to another user. So a head is not deleted but *ended*: written once more as it is,
+//! if its version is still the one that was judged, with a TTL of an instant. That is a compare-and-delete
+//! by what every storage has, and takes no room, since what it replaces is as large: it works in a full store. A
+//! binding that was there first makes it do nothing; one that comes after it fails by the version that it has read,
+//! reads anew, and finds the session dead. A save that began before may give an ended head its TTL back by its
+//! touch; that revives nothing, and the save ends it when it looks again, or a sweep does.
+//!
+//! What else there is to choose: *listing the user's sessions before the deletion*, to take away their heads
+//! after it, makes the log-out wait (milliseconds for ten thousand sessions, which the deletion ends in one
+//! microsecond), misses who logs in between the two, and does nothing for a user deleted by other means, or by a
+//! server that died half way: it would want the sweep as well. An *index of heads by user*, which outlives
+//! the user, costs each login an entry and each save a touch, to save work that nobody waits for.
 
 mod stored;
+mod sweep;
 mod tower;
 
 use std::collections::HashMap;
@@ -67,10 +93,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use self::stored::{Binding, Content, Head, decode, encode, head_key};
+pub use self::sweep::WebSessionsSweep;
 use crate::error::{Error, ErrorKind, Result};
-use crate::item::{Removed, Version};
+use crate::item::Removed;
 use crate::options::Condition;
-use crate::storage::{Options, Page, Storage};
+use crate::storage::{Options, Page, Storage, StorageItem};
 
 /// How often a save begins anew before it gives up. Each time somebody else has succeeded.
 const ATTEMPTS: u32 = 256;
@@ -145,12 +172,13 @@ pub struct WebSession {
 }
 
 /// A page of the sessions of a user.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WebSessionsPage {
     /// The sessions, in no particular order.
     pub sessions: Vec<WebSession>,
-    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last.
+    /// Where the next page begins, to be given to [`Page::after`]; `None` after the last. It may hold a
+    /// session id, which is a secret.
     pub next: Option<String>,
 }
 
@@ -223,7 +251,7 @@ impl WebSessions {
     /// # Complexity
     ///
     /// Of the embedded engine: O(1), one to three microseconds, for any number of sessions. What else was stored
-    /// of each session, which is no longer seen, goes with its TTL.
+    /// of each session, which is no longer seen, goes with the next [sweep](Self::sweep).
     ///
     /// # Errors
     ///
@@ -246,15 +274,16 @@ impl WebSessions {
         let owner = (self.owner)(&content.data);
         let mut dead = None;
         for _ in 0..ATTEMPTS {
-            let Some((head, version)) = self.head(id).await? else { return Ok(()) };
-            if dead == Some(version) {
-                return Ok(());
-            }
-            let condition = Condition::Version(version);
+            let Some((head, item)) = self.head(id).await? else { return Ok(()) };
+            let condition = Condition::Version(item.version);
             let saved = match (head, &owner) {
                 (Head::Anonymous(_), None) => self.put_head(id, content, condition, ttl).await?,
                 (Head::Anonymous(_), Some(user)) => {
                     self.bind(id, user, content, condition, ttl).await?
+                }
+                (Head::Owned { binding, .. }, _) if dead == Some(binding) => {
+                    self.end_if_possible(id, &item).await;
+                    return Ok(());
                 }
                 (Head::Owned { user, binding }, Some(new)) if *new != user => {
                     let alive = self.content(&user, id, binding).await?.is_some();
@@ -264,7 +293,7 @@ impl WebSessions {
                         let old = Options::new().with_user_session(&user, id).with_key(&key);
                         self.storage.delete(old).await?;
                     } else if !alive {
-                        dead = Some(version);
+                        dead = Some(binding);
                     }
                     moved
                 }
@@ -274,7 +303,7 @@ impl WebSessions {
                     let options = Options::new().with_user_session(&user, id).with_ttl(ttl);
                     let (key, data) = (binding.key(), encode(content)?);
                     let saved = self.storage.write(&key, data, Condition::Present, options).await?;
-                    dead = Some(version);
+                    dead = Some(binding);
                     saved.is_some()
                 }
             };
@@ -288,15 +317,20 @@ impl WebSessions {
     async fn load_as(&self, id: &str) -> Result<Option<Content>> {
         let mut dead = None;
         for _ in 0..ATTEMPTS {
-            let Some((head, version)) = self.head(id).await? else { return Ok(None) };
+            let Some((head, item)) = self.head(id).await? else { return Ok(None) };
             let found = match head {
                 Head::Anonymous(content) => Some(content),
-                Head::Owned { .. } if dead == Some(version) => return Ok(None),
-                Head::Owned { user, binding } => self.content(&user, id, binding).await?,
+                Head::Owned { binding, .. } if dead == Some(binding) => {
+                    self.end_if_possible(id, &item).await;
+                    return Ok(None);
+                }
+                Head::Owned { user, binding } => {
+                    dead = Some(binding);
+                    self.content(&user, id, binding).await?
+                }
             };
-            match found {
-                Some(content) => return Ok(content.ttl().map(|_| content)),
-                None => dead = Some(version),
+            if let Some(content) = found {
+                return Ok(content.ttl().map(|_| content));
             }
         }
         Err(Error::with_detail(ErrorKind::Conflict, "the session kept changing hands"))
@@ -348,9 +382,10 @@ impl WebSessions {
         Ok(self.storage.write(&head_key(id), head, condition, options).await?.is_some())
     }
 
-    async fn head(&self, id: &str) -> Result<Option<(Head, Version)>> {
+    /// The head, and as what it is stored.
+    async fn head(&self, id: &str) -> Result<Option<(Head, StorageItem)>> {
         let item = self.storage.get(&head_key(id), Options::new()).await?;
-        item.map(|item| Ok((decode(&item.data)?, item.version))).transpose()
+        item.map(|item| Ok((decode(&item.data)?, item))).transpose()
     }
 
     async fn content(&self, user: &str, id: &str, binding: Binding) -> Result<Option<Content>> {
@@ -378,5 +413,11 @@ impl fmt::Debug for WebSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The id is a secret, and the data may hold others.
         f.debug_struct("WebSession").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WebSessionsPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSessionsPage").field("sessions", &self.sessions).finish_non_exhaustive()
     }
 }

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use scopecache::mcp::EventLimits;
+use scopecache::mcp::{EventLimits, Principal, Sessions};
 use scopecache::{Cache, MockClock, Namespace, Options, Page, Storage};
 use serde_json::{Value, json};
 
 use crate::app::Running;
 use crate::client::{Client, initialize_request};
 use crate::common::{
-    ADA, BOB, Events, RENEWED, Steps, block_on, cache, entries_of, listen, sessions, steps_request,
-    until,
+    ADA, BOB, Events, IDLE, RENEWED, Steps, block_on, cache, entries_of, listen, sessions,
+    steps_request, until,
 };
 
 /// Two servers of `steps` with one storage.
 struct Pair {
     cache: Cache,
     steps: Steps,
+    /// Of the first server.
+    sessions: Sessions,
     servers: [Running; 2],
 }
 
@@ -28,7 +30,7 @@ impl Pair {
         let first = sessions(storage.clone()).with_events(Some(limits));
         let second = sessions(storage).with_events(Some(limits));
         let servers = [steps.start(&first).await, steps.start(&second).await];
-        Self { cache, steps, servers }
+        Self { cache, steps, sessions: first, servers }
     }
 
     fn url(&self, server: usize) -> &str {
@@ -182,6 +184,46 @@ fn nothing_is_kept_of_a_call_whose_user_was_deleted() {
     });
 }
 
+/// Sessions and their events, those of a call without a session, handles and single-use states: all of it is
+/// the user's, and nothing is kept in the global namespace.
+#[test]
+fn nothing_is_left_of_a_deleted_user() {
+    block_on(async {
+        let pair = Pair::start(EventLimits::default()).await;
+        let fill = async |user: &str, token: &str| {
+            pair.steps.go_on.add_permits(1);
+            let client = Client::new(pair.url(0), token);
+            let id = client.initialize().await.expect("a session");
+            let stream = client.send(Some(&id), &steps_request(2, 1, 10)).await.expect("an answer");
+            assert!(Events::new(stream).rest().await.len() >= 4);
+            assert!(pair.stored(user, &id).await >= 4);
+            let caller = pair.sessions.caller(Principal::new(user).expect("a user id"));
+            caller.mint(&"a cart").await.expect("room");
+            caller.issue(&"a state", IDLE).await.expect("room");
+            pair.steps.go_on.add_permits(1);
+            Events::new(call_without_session(pair.url(0), token).await).rest().await;
+            id
+        };
+        let bobs = fill("bob", BOB).await;
+        let of_others = pair.cache.stats().entries;
+        let adas = fill("ada", ADA).await;
+        assert!(entries_of(&pair.cache, "ada") >= 12);
+        assert_eq!(pair.sessions.local_sessions(), 2);
+        let global = || pair.cache.keys(Namespace::Global).expect("open");
+        assert!(global().is_empty(), "{:?}", global());
+
+        Storage::delete(&pair.cache, Options::new().with_user("ada")).await.expect("open");
+        assert!(global().is_empty());
+        assert_eq!(entries_of(&pair.cache, "ada"), 0);
+        while pair.cache.maintain(1000).pending {}
+        assert_eq!(pair.cache.stats().entries, of_others, "of others, and they have it still");
+        // What a server has in memory goes with the next request, or with the time that a session lives.
+        assert_eq!(listen(pair.url(0), ADA, &adas, None).await.status(), 404);
+        assert_eq!(pair.sessions.local_sessions(), 1);
+        assert_eq!(listen(pair.url(0), BOB, &bobs, None).await.status(), 200);
+    });
+}
+
 #[test]
 fn events_go_with_their_session() {
     block_on(async {
@@ -203,22 +245,8 @@ fn events_go_with_their_session() {
 fn a_call_without_a_session_is_resumed_by_its_user_alone() {
     block_on(async {
         let pair = Pair::start(EventLimits::default()).await;
-        let mut request = steps_request(2, 1, 10);
-        request["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-        request["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] =
-            initialize_request()["params"]["clientInfo"].clone();
-        request["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
         let http = reqwest::Client::new();
-        let post = http
-            .post(pair.url(0))
-            .header("authorization", format!("Bearer {ADA}"))
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", "2026-07-28")
-            .header("mcp-method", "tools/call")
-            .header("mcp-name", "steps")
-            .body(request.to_string());
-        let mut stream = Events::new(post.send().await.expect("an answer"));
+        let mut stream = Events::new(call_without_session(pair.url(0), ADA).await);
         let first = Pair::first_progress(&mut stream).await;
         drop(stream);
         let resume = async |server: usize, token: &str| {
@@ -245,4 +273,23 @@ fn a_call_without_a_session_is_resumed_by_its_user_alone() {
         );
         assert!(rest[2].is_answer(), "{rest:?}");
     });
+}
+
+/// A call of `steps`, which tells of two steps before its permit and of one after, as protocol 2026-07-28 has it.
+async fn call_without_session(url: &str, token: &str) -> reqwest::Response {
+    let mut request = steps_request(2, 1, 10);
+    request["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    request["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] =
+        initialize_request()["params"]["clientInfo"].clone();
+    request["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let post = reqwest::Client::new()
+        .post(url)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "steps")
+        .body(request.to_string());
+    post.send().await.expect("an answer")
 }

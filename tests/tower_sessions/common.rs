@@ -9,14 +9,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pollster::block_on;
 use scopecache::{
-    Cache, Capabilities, Condition, Listing, Maintenance, MockClock, OnFull, Options, Page,
-    Removed, Result, Storage, StorageItem, Version, WebSessions,
+    Cache, Capabilities, Condition, Error, ErrorKind, Listing, Maintenance, MockClock, Namespace,
+    OnFull, Options, Page, Removed, Result, Storage, StorageItem, Version, WebSessions,
 };
 use serde_json::json;
-use tower_sessions_core_0_15::SessionStore;
 use tower_sessions_core_0_15::session::{Id, Record};
+use tower_sessions_core_0_15::{ExpiredDeletion, SessionStore};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a head that was swept has yet to live.
+pub(crate) const INSTANT: Duration = Duration::from_millis(1);
 
 pub(crate) fn cache(clock: &MockClock) -> Cache {
     Cache::builder()
@@ -91,6 +94,19 @@ pub(crate) fn check_once(store: &WebSessions, id: i128, users: &[&str]) {
     }
 }
 
+/// The global keys, in ascending order.
+pub(crate) fn global_keys(cache: &Cache) -> Vec<Bytes> {
+    let mut keys = cache.keys(Namespace::Global).expect("open");
+    keys.sort_unstable();
+    keys
+}
+
+/// Sweeps, and lets the instant pass that what was swept has yet to live.
+pub(crate) fn sweep(store: &WebSessions, clock: &MockClock) {
+    block_on(store.delete_expired()).expect("open");
+    clock.advance(INSTANT);
+}
+
 /// What a storage was asked to do that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
@@ -98,30 +114,73 @@ pub(crate) enum Done {
     Bound,
     /// A user was deleted.
     LoggedOut,
+    /// A head that was there came to name eve.
+    Moved,
     Other,
 }
 
 /// Stops before each call, and after it where that is asked for, and tells what it did.
 pub(crate) struct Stopping {
+    pub(crate) clock: MockClock,
     pub(crate) cache: Cache,
     pub(crate) after_too: bool,
     pub(crate) done: Mutex<Vec<Done>>,
+    /// How many calls from now on one fails, and how.
+    refused: Mutex<Option<(usize, ErrorKind)>>,
+    lists: bool,
 }
 
 impl Stopping {
     pub(crate) fn new(after_too: bool) -> Arc<Self> {
-        let cache = cache(&MockClock::new());
-        Arc::new(Self { cache, after_too, done: Mutex::default() })
+        Arc::new(Self::plain(after_too))
+    }
+
+    /// One that cannot list keys.
+    pub(crate) fn without_lists() -> Arc<Self> {
+        Arc::new(Self { lists: false, ..Self::plain(false) })
+    }
+
+    fn plain(after_too: bool) -> Self {
+        let clock = MockClock::new();
+        let (cache, done) = (cache(&clock), Mutex::default());
+        Self { clock, cache, after_too, done, refused: Mutex::default(), lists: true }
+    }
+
+    /// Lets one call fail, after so many that do not.
+    pub(crate) fn refuse(&self, after: usize, kind: ErrorKind) {
+        *self.refused.lock().expect("no panic") = Some((after, kind));
+    }
+
+    /// Whether a call has failed that was to.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused.lock().expect("no panic").is_none()
     }
 
     async fn call<T>(&self, done: Done, call: impl Future<Output = Result<T>>) -> Result<T> {
         stop().await;
+        self.check()?;
         let answer = call.await;
         self.done.lock().expect("no panic").push(done);
         if self.after_too {
             stop().await;
         }
         answer
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut refused = self.refused.lock().expect("no panic");
+        match &mut *refused {
+            None => Ok(()),
+            Some((0, kind)) => {
+                let kind = *kind;
+                *refused = None;
+                Err(Error::new(kind))
+            }
+            Some((after, _)) => {
+                *after -= 1;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -164,7 +223,16 @@ impl Storage for Stopping {
         let in_a_session = format!("{options:?}").contains("session");
         let is_new = in_a_session && condition == Condition::Absent;
         let done = if is_new { Done::Bound } else { Done::Other };
-        self.call(done, Storage::write(&self.cache, key, data, condition, options)).await
+        let is_move = !in_a_session
+            && matches!(condition, Condition::Version(_))
+            && options != Options::new().with_ttl(INSTANT)
+            && data.windows(5).any(|part| part == b"\"eve\"");
+        let write = Storage::write(&self.cache, key, data, condition, options);
+        let stored = self.call(done, write).await?;
+        if is_move && stored.is_some() {
+            self.done.lock().expect("no panic").push(Done::Moved);
+        }
+        Ok(stored)
     }
 
     async fn take(&self, key: &str, options: Options<'_>) -> Result<Option<StorageItem>> {
@@ -176,6 +244,8 @@ impl Storage for Stopping {
     }
 
     async fn keys(&self, page: Page<'_>, options: Options<'_>) -> Result<Listing> {
+        // Without a stop: what comes or goes beside a listing may do so after it.
+        self.check()?;
         Storage::keys(&self.cache, page, options).await
     }
 
@@ -184,7 +254,9 @@ impl Storage for Stopping {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Storage::capabilities(&self.cache)
+        let mut capabilities = Storage::capabilities(&self.cache);
+        capabilities.lists_keys = self.lists;
+        capabilities
     }
 }
 
@@ -206,6 +278,7 @@ pub(crate) enum Step {
     Load,
     Delete,
     LogOut,
+    Sweep,
 }
 
 impl Step {
@@ -219,6 +292,7 @@ impl Step {
                 }
                 Self::Load => drop(store.load(&Id(1)).await.expect("sound")),
                 Self::Delete => store.delete(&Id(1)).await.expect("open"),
+                Self::Sweep => store.delete_expired().await.expect("open"),
                 Self::LogOut => drop(store.logout_everywhere("ada").await.expect("open")),
             }
         })

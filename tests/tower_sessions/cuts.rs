@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::common::{
-    Step, Stopping, by_user, check_once, create, listed, load, note_of, poll, record, user_of,
+    INSTANT, Step, Stopping, by_user, check_once, create, global_keys, listed, load, note_of, poll,
+    record, sweep, user_of,
 };
 
-const CALLS: [Step; 9] = [
+const CALLS: [Step; 10] = [
     Step::Save(None),
     Step::Save(Some("ada")),
     Step::Save(Some("eve")),
@@ -15,6 +16,7 @@ const CALLS: [Step; 9] = [
     Step::Load,
     Step::Delete,
     Step::LogOut,
+    Step::Sweep,
     Step::Create(Some("eve")),
 ];
 
@@ -61,6 +63,8 @@ fn a_call_cut_off_has_happened_or_not() {
                 if found.is_none_or(|(user, _)| user.is_some()) {
                     plain_calls();
                     assert_eq!(load(&plain, 1), None, "{words}, then saved again");
+                    sweep(&plain, &storage.clock);
+                    assert!(global_keys(&storage.cache).is_empty(), "{words}: something is left");
                 }
                 cuts += 1;
                 if ended {
@@ -72,6 +76,47 @@ fn a_call_cut_off_has_happened_or_not() {
     assert!(cuts > 100, "{cuts}");
 }
 
+/// Every call that meets a session which was logged out, dropped at each place: it stays logged out, and a
+/// sweep takes away what is left.
+#[test]
+fn what_is_dead_stays_so_wherever_its_end_is_cut_off() {
+    let calls = [
+        Step::Load,
+        Step::Save(None),
+        Step::Save(Some("ada")),
+        Step::Save(Some("eve")),
+        Step::Delete,
+        Step::LogOut,
+        Step::Sweep,
+    ];
+    let mut cuts = 0;
+    for step in calls {
+        for cut in 0.. {
+            let storage = Stopping::new(true);
+            let plain = by_user(Arc::new(storage.cache.clone()));
+            create(&plain, &record(1, Some("ada"), "before"));
+            pollster::block_on(plain.logout_everywhere("ada")).expect("open");
+            assert_eq!(global_keys(&storage.cache).len(), 1, "its head");
+
+            let mut call = step.begin(by_user(storage.clone()));
+            let ended = (0..=cut).any(|_| poll(&mut call));
+            drop(call);
+            storage.clock.advance(INSTANT);
+            if ended && step != Step::LogOut {
+                assert!(global_keys(&storage.cache).is_empty(), "{step:?} has ended it");
+            }
+            sweep(&plain, &storage.clock);
+            assert!(global_keys(&storage.cache).is_empty(), "{step:?}, cut {cut}");
+            assert_eq!(load(&plain, 1), None);
+            cuts += 1;
+            if ended {
+                break;
+            }
+        }
+    }
+    assert!(cuts > 30, "{cuts}");
+}
+
 /// The session after the call, and what it notes.
 fn after(
     step: Step,
@@ -81,6 +126,6 @@ fn after(
         (Step::Create(user), _) => Some((user, "created")),
         (Step::Save(user), Some(_)) => Some((user, "saved")),
         (Step::Save(_), None) | (Step::Delete, _) | (Step::LogOut, Some(Some("ada"))) => None,
-        (Step::Load | Step::LogOut, before) => before.map(|user| (user, "before")),
+        (Step::Load | Step::LogOut | Step::Sweep, before) => before.map(|user| (user, "before")),
     }
 }

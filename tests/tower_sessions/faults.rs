@@ -75,8 +75,15 @@ fn a_storage_that_refuses_is_heard_and_the_session_kept() {
 #[test]
 fn nothing_secret_is_shown() {
     let (store, _) = store();
-    create(&store, &record(1, Some("ada"), "secret"));
-    let page = block_on(store.sessions_of("ada", Page::new(9))).expect("open");
-    let shown = format!("{page:?} {store:?}");
-    assert!(!shown.contains("secret") && !shown.contains(&Id(1).to_string()), "{shown}");
+    for id in 1..=2 {
+        create(&store, &record(id, Some("ada"), "secret"));
+    }
+    let page = block_on(store.sessions_of("ada", Page::new(1))).expect("open");
+    let swept = block_on(store.sweep(Page::new(1))).expect("open");
+    assert!(page.next.is_some() && swept.next.is_some(), "there are more");
+    let shown = format!("{page:?} {swept:?} {store:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+    for id in 1..=2 {
+        assert!(!shown.contains(&Id(id).to_string()), "{shown}");
+    }
 }

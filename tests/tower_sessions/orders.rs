@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::common::{
-    Call, Done, Step, Stopping, by_user, check_once, create, load, poll, record, user_of,
+    Call, Done, Step, Stopping, by_user, check_once, create, global_keys, load, poll, record,
+    sweep, user_of,
 };
 
 /// Runs the steps on a session of `user` in every order, and judges each end.
@@ -32,11 +33,13 @@ fn in_every_order(user: Option<&str>, steps: &[Step]) -> usize {
                 *call = None;
             }
             // Whoever looks in between sees it once. The run before has looked at what is the same.
-            if taken.len() >= script.len() {
+            // A look sweeps where it finds the session dead: who else does is to be seen by itself.
+            if taken.len() >= script.len() && !steps.contains(&Step::Sweep) {
                 check_once(&plain, 1, &["ada", "eve"]);
             }
         }
         let done = storage.done.lock().expect("no panic").clone();
+        sweep(&plain, &storage.clock);
         let alive = load(&plain, 1);
         let words = || format!("{steps:?} on {user:?} in order {taken:?}: {done:?}, {alive:?}");
         let last_logout = done.iter().rposition(|done| *done == Done::LoggedOut);
@@ -55,6 +58,14 @@ fn in_every_order(user: Option<&str>, steps: &[Step]) -> usize {
         if !steps.iter().any(ends_it) {
             assert!(alive.is_some(), "{}", words());
         }
+        let is_no_end = |step: &Step| {
+            matches!(step, Step::Save(Some("eve")) | Step::Load | Step::LogOut | Step::Sweep)
+        };
+        if done.contains(&Done::Moved) && steps.iter().all(is_no_end) {
+            assert_eq!(alive.as_ref().and_then(user_of), Some("eve"), "{}", words());
+        }
+        let heads = global_keys(&storage.cache).len();
+        assert_eq!(heads, usize::from(alive.is_some()), "{}", words());
         orders += 1;
         let Some(last) = taken.iter().rposition(|(choice, open)| choice + 1 < *open) else {
             return orders;
@@ -73,6 +84,7 @@ fn two_calls() {
         Step::Load,
         Step::Delete,
         Step::LogOut,
+        Step::Sweep,
     ];
     let mut orders = 0;
     for user in [None, Some("ada"), Some("eve")] {
@@ -101,4 +113,21 @@ fn a_change_of_users_and_a_log_out() {
 fn a_login_a_save_and_a_delete() {
     in_every_order(None, &[Step::Save(Some("ada")), Step::Save(None), Step::Delete]);
     in_every_order(Some("ada"), &[Step::Save(Some("ada")), Step::Delete, Step::LogOut]);
+}
+
+/// Whoever sees the session dead may be late: it is another's by then, and stays so.
+#[test]
+fn a_change_of_users_a_log_out_and_a_sweep() {
+    let moves = Step::Save(Some("eve"));
+    let orders = in_every_order(Some("ada"), &[moves, Step::LogOut, Step::Sweep]);
+    assert!(orders > 1000, "{orders}");
+    println!("{orders} orders");
+    in_every_order(None, &[Step::Save(Some("ada")), Step::LogOut, Step::Sweep]);
+    in_every_order(Some("ada"), &[Step::Save(Some("ada")), Step::LogOut, Step::Sweep]);
+}
+
+#[test]
+fn log_outs_and_sweeps() {
+    in_every_order(Some("ada"), &[Step::LogOut, Step::LogOut, Step::Sweep]);
+    in_every_order(Some("ada"), &[Step::LogOut, Step::Load, Step::Sweep]);
 }

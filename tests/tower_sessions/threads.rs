@@ -1,13 +1,17 @@
 //! Calls on threads of their own.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use pollster::block_on;
-use tower_sessions_core_0_15::SessionStore;
+use scopecache::MockClock;
 use tower_sessions_core_0_15::session::Id;
+use tower_sessions_core_0_15::{ExpiredDeletion, SessionStore};
 
-use crate::common::{check_once, create, listed, load, record, store, user_of};
+use crate::common::{
+    INSTANT, by_user, cache, check_once, create, global_keys, listed, load, record, store, sweep,
+    user_of,
+};
 
 const ROUNDS: usize = 300;
 
@@ -98,5 +102,47 @@ fn an_id_is_given_to_one() {
         });
         assert_eq!(ids.iter().filter(|id| **id == Id(1)).count(), 1);
         assert!(ids.iter().all(|id| load(&store, id.0).is_some()));
+    }
+}
+
+/// Sweeps among logins, moves to another user and log-outs: whoever was logged in last is, and of all others
+/// nothing is left.
+#[test]
+fn sweeps_among_logins_end_the_dead_alone() {
+    const IDS: i128 = 8;
+    for _ in 0..ROUNDS {
+        let clock = MockClock::new();
+        let cache = cache(&clock);
+        let store = by_user(Arc::new(cache.clone()));
+        for id in 1..=IDS {
+            create(&store, &record(id, Some("ada"), "before"));
+        }
+        let barrier = Barrier::new(4);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for _ in 0..10 {
+                        block_on(store.delete_expired()).expect("open");
+                        clock.advance(INSTANT);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                barrier.wait();
+                for id in 1..=IDS {
+                    block_on(store.save(&record(id, Some("eve"), "moved"))).expect("open");
+                }
+            });
+            barrier.wait();
+            block_on(store.logout_everywhere("ada")).expect("open");
+        });
+        sweep(&store, &clock);
+        let alive = (1..=IDS).filter(|id| load(&store, *id).is_some()).count();
+        assert_eq!(listed(&store, "eve").len(), alive);
+        assert_eq!(global_keys(&cache).len(), alive);
+        for id in 1..=IDS {
+            check_once(&store, id, &["ada", "eve"]);
+        }
     }
 }

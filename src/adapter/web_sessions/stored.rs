@@ -13,6 +13,9 @@ use crate::storage::{Codec, Serde};
 
 const FORMAT: Serde = Serde::json();
 
+/// What all keys begin with.
+const PREFIX: &str = "web-session:";
+
 /// What a session holds, and from when on it holds nothing.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Content {
@@ -30,7 +33,7 @@ pub(super) enum Head {
 }
 
 /// The number of one login.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Binding(u64);
 
 impl Content {
@@ -48,12 +51,17 @@ impl Binding {
     }
 
     pub(super) fn key(self) -> String {
-        format!("web-session:{:016x}", self.0)
+        format!("{PREFIX}{:016x}", self.0)
     }
 }
 
 pub(super) fn head_key(id: &str) -> String {
-    format!("web-session:{id}")
+    format!("{PREFIX}{id}")
+}
+
+/// The session whose head is under this key; `None` for a key of anything else.
+pub(super) fn id_of(key: &str) -> Option<&str> {
+    key.strip_prefix(PREFIX)
 }
 
 pub(super) fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Bytes> {

@@ -39,7 +39,7 @@ macro_rules! session_store {
                 for _ in 0..DRAWS {
                     let id = record.id.to_string();
                     let created = self.create_as(&id, &content).await;
-                    if created.map_err(|why| refused!($version, "create", why))? {
+                    if created.map_err(|why| refused!($version, "create the session", why))? {
                         return Ok(());
                     }
                     record.id = $version::session::Id::default();
@@ -58,7 +58,7 @@ macro_rules! session_store {
                 let content =
                     Content { data: record.data.clone(), expires_at: record.expiry_date.into() };
                 let saved = self.save_as(&record.id.to_string(), &content).await;
-                saved.map_err(|why| refused!($version, "save", why))
+                saved.map_err(|why| refused!($version, "save the session", why))
             }
 
             /// Returns the session, or `None` where it was deleted, logged out, or has expired.
@@ -67,7 +67,7 @@ macro_rules! session_store {
                 id: &$version::session::Id,
             ) -> $version::session_store::Result<Option<$version::session::Record>> {
                 let loaded = self.load_as(&id.to_string()).await;
-                let content = loaded.map_err(|why| refused!($version, "load", why))?;
+                let content = loaded.map_err(|why| refused!($version, "load the session", why))?;
                 Ok(content.map(|content| $version::session::Record {
                     id: *id,
                     data: content.data,
@@ -81,15 +81,19 @@ macro_rules! session_store {
                 id: &$version::session::Id,
             ) -> $version::session_store::Result<()> {
                 let removed = self.remove(&id.to_string()).await;
-                removed.map_err(|why| refused!($version, "delete", why))
+                removed.map_err(|why| refused!($version, "delete the session", why))
             }
         }
 
         #[async_trait]
         impl $version::ExpiredDeletion for WebSessions {
-            /// Has nothing to do: every entry has a TTL, and the storage lets none outlive it.
+            /// Takes away what sessions that were logged out left behind; see [`WebSessions::sweep`].
+            ///
+            /// What has expired goes by itself: every entry has a TTL, and the storage lets none outlive it.
+            /// A storage that lists no keys is not swept, and the rest goes with its TTL there.
             async fn delete_expired(&self) -> $version::session_store::Result<()> {
-                Ok(())
+                let swept = self.sweep_all().await;
+                swept.map_err(|why| refused!($version, "sweep the sessions", why))
             }
         }
     };
@@ -102,7 +106,7 @@ session_store!(tower_sessions_core_0_15);
 
 /// What was to be done, why it failed, and why that was: their errors keep no source.
 fn words(call: &str, why: &Error) -> String {
-    let mut words = format!("cannot {call} the session: {why}");
+    let mut words = format!("cannot {call}: {why}");
     let mut source = StdError::source(why);
     while let Some(cause) = source {
         let _ = write!(words, ": {cause}");
