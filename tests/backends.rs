@@ -3,6 +3,8 @@
 
 #[path = "backends/access.rs"]
 mod access;
+#[path = "backends/cluster.rs"]
+mod cluster;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/lab.rs"]
@@ -71,14 +73,25 @@ fn faults_lose_nothing_and_bring_nothing_back() {
     .flatten()
     .chain(off_by_a_day())
     .collect();
-    println!("fault                server     acknowledged   lost resurrections  s to recover");
-    for outcome in &outcomes {
-        println!("{outcome}");
-    }
-    assert!(outcomes.iter().all(Outcome::passed), "see the table");
+    show(&outcomes);
     // What would be seen if something were lost: this server writes nothing down.
     let forgets = Server::start("redis-7.0", "control", &["--appendonly", "no"]);
     assert!(!runtime().block_on(faults::killed(forgets)).passed(), "a loss is not noticed");
+}
+
+#[test]
+fn clusters_change_and_lose_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let abandoned = scope.spawn(|| runtime().block_on(cluster::abandoned("redis-7.0")));
+        let failed_over = scope.spawn(|| runtime().block_on(cluster::failed_over("redis-7.0")));
+        let moving = ["redis-7.0", "redis-8.2", "valkey-8"]
+            .map(|name| scope.spawn(move || runtime().block_on(cluster::moving(name))));
+        abandoned.join().expect("nothing is left for ever");
+        let trials = moving.into_iter().chain([failed_over]);
+        trials.map(|trial| trial.join().expect("the trial passes")).collect()
+    });
+    show(&outcomes);
 }
 
 #[test]
@@ -86,12 +99,20 @@ fn who_may_not_is_told_why() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     on_all("refused", |server| async move {
         access::documented_rights_suffice(&server).await;
-        access::clusters_are_refused(server.name()).await;
+        cluster::urls_are_told_apart(server.name()).await;
         access::refusals_say_what_to_do(server).await;
     });
     for name in ["redis-7.0", "valkey-8"] {
         runtime().block_on(access::through_tls(name));
     }
+}
+
+fn show(outcomes: &[Outcome]) {
+    println!("fault                server     acknowledged   lost resurrections  s to recover");
+    for outcome in outcomes {
+        println!("{outcome}");
+    }
+    assert!(outcomes.iter().all(Outcome::passed), "see the table");
 }
 
 /// The servers whose allocator is their own: the one that Debian's are linked to and the library that

@@ -67,14 +67,6 @@ pub(crate) async fn documented_rights_suffice(server: &Server) {
     assert!(error.to_string().contains("ACL"), "{error}");
 }
 
-/// A node of a cluster is not taken for a server that keeps what this storage promises.
-pub(crate) async fn clusters_are_refused(name: &str) {
-    let server = Server::start(name, "cluster", &["--cluster-enabled", "yes"]);
-    let Err(error) = client(server.port, PATIENCE).await else { panic!("connects to a cluster") };
-    assert_eq!(error.kind(), ErrorKind::Backend);
-    assert!(error.to_string().contains("cluster"), "{error}");
-}
-
 /// Who is refused is told why, without the password.
 pub(crate) async fn refusals_say_what_to_do(server: Server) {
     let port = server.port;

@@ -155,7 +155,11 @@ const CONSTRAINTS: &str = "basicConstraints=critical,CA:FALSE";
 
 /// A client with a password and a prefix, which errors are not to show.
 pub(crate) async fn client(port: u16, timeout: Duration) -> Result<RedisStorage> {
-    RedisOptions::new().prefix("t:").timeout(timeout).connect(&url(port)).await
+    client_of(&url(port), timeout).await
+}
+
+pub(crate) async fn client_of(url: &str, timeout: Duration) -> Result<RedisStorage> {
+    RedisOptions::new().prefix("t:").timeout(timeout).connect(url).await
 }
 
 pub(crate) fn url(port: u16) -> String {

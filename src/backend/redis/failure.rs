@@ -35,6 +35,11 @@ pub(super) fn failure(error: &RedisError) -> Error {
         }
         Some(code) => of_server(code),
         None if error.kind() == RedisKind::AuthenticationFailed => REFUSED,
+        None if error.kind() == RedisKind::InvalidClientConfig => (
+            ErrorKind::Backend,
+            "the servers are not of the kind that the URL names; `redis+cluster:` is for nodes of a \
+             cluster, `redis:` for a server of its own",
+        ),
         None if error.is_io_error() || error.is_unrecoverable_error() => (
             ErrorKind::Unavailable,
             "the connection failed; check the address, TLS, and whether the server runs",
@@ -70,9 +75,14 @@ fn of_server(code: &str) -> (ErrorKind, &'static str) {
         "READONLY" => (ErrorKind::Unavailable, READ_ONLY),
         "LOADING" => (ErrorKind::Unavailable, "the server is loading its data; wait until it has"),
         "BUSY" => (ErrorKind::Unavailable, "a script keeps the server busy; wait until it ends"),
-        "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
+        "MASTERDOWN" | "CLUSTERDOWN" => {
             (ErrorKind::Unavailable, "the server has no primary at present; wait for the failover")
         }
+        "ASK" | "MOVED" | "TRYAGAIN" => (
+            ErrorKind::Unavailable,
+            "the slot was on its way to another node of the cluster all the time, and nothing was \
+             changed; try again, or end the move (`redis-cli --cluster fix`)",
+        ),
         "NOREPLICAS" => {
             (ErrorKind::Unavailable, "too few replicas are connected, so the server refuses writes")
         }

@@ -44,17 +44,21 @@
 //! except a script that the server says it does not know. A connection that broke is made anew by the
 //! calls that follow; they fail at once where that cannot be done.
 
+mod address;
 mod call;
 mod connect;
 mod failure;
 mod layout;
 mod list;
+mod lists;
 mod read;
 mod remove;
 mod scripts;
+mod wire;
 mod write;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,8 +66,8 @@ use redis::Cmd;
 
 use self::call::{Line, call};
 pub use self::connect::RedisOptions;
-use self::connect::Server;
 use self::layout::{Names, Stored, micros};
+use self::lists::Lists;
 use self::scripts::{Script, Scripts};
 use self::write::{How, Numbers};
 use crate::error::{Error, ErrorKind, Result};
@@ -107,15 +111,15 @@ use crate::storage::{
 /// A call that is dropped is carried out wholly or not at all, possibly a little later: it may have
 /// been sent already. What a dropped deletion of a user leaves to be unlinked others unlink.
 pub struct RedisStorage {
-    line: Line,
-    scripts: Scripts,
+    line: Arc<Line>,
+    scripts: Arc<Scripts>,
     numbers: Numbers,
     prefix: String,
     max_value_bytes: usize,
     /// Whether the server ends single fields of a hash by itself.
     fields_expire: bool,
-    /// The key under which deleted incarnations are known that wait to be unlinked.
-    dead: Vec<u8>,
+    /// Where deleted incarnations are known that wait to be unlinked.
+    lists: Lists,
 }
 
 impl RedisStorage {
@@ -135,15 +139,16 @@ impl RedisStorage {
         RedisOptions::new().connect(url).await
     }
 
-    fn new(line: Line, options: RedisOptions, server: &Server) -> Self {
+    fn new(line: Line, options: RedisOptions, fields_expire: bool) -> Self {
+        let lists = if line.is_of_cluster() { Lists::of_slots } else { Lists::of_server };
         Self {
-            line,
-            scripts: Scripts::new(),
+            line: Arc::new(line),
+            scripts: Arc::new(Scripts::new()),
             numbers: Numbers::new(),
-            dead: Names::new(&options.prefix, Namespace::Global).dead(),
+            lists: lists(&options.prefix),
             prefix: options.prefix,
             max_value_bytes: options.max_value_bytes,
-            fields_expire: server.fields_expire,
+            fields_expire,
         }
     }
 
@@ -154,7 +159,7 @@ impl RedisStorage {
     /// A call of a script for a namespace; `base` is its hash, or what those of the user's sessions
     /// begin with.
     fn call(&self, script: &Script, names: &Names, base: &[u8]) -> Cmd {
-        call(script, names, base, &self.dead)
+        call(script, names, base, &self.lists.keys(names))
     }
 }
 

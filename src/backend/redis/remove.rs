@@ -37,12 +37,14 @@ impl RedisStorage {
 
     /// Deletes a session; returns how many entries there were.
     pub(super) async fn remove_session(&self, names: &Names, end: Instant) -> Result<u64> {
+        self.look_after_others();
         let delete = self.call(&self.scripts.delete_session, names, &names.hash());
         self.line.run(end, &self.scripts.delete_session, &delete).await
     }
 
     /// Deletes a user; returns how many entries there were, as far as that is known.
     pub(super) async fn remove_user(&self, names: &Names, end: Instant) -> Result<u64> {
+        self.look_after_others();
         let mut delete = self.call(&self.scripts.delete_user, names, &names.base());
         delete.arg(&bytes_of(self.numbers.next()));
         let (mut removed, list): (u64, Vec<u8>) =
@@ -61,5 +63,18 @@ impl RedisStorage {
             is_more = more;
         }
         Ok(removed)
+    }
+
+    /// On a cluster, has a look at the list of one more slot, beside the call that deletes something.
+    fn look_after_others(&self) {
+        let Some(look) = self.lists.next() else { return };
+        let adopt = self.call(&self.scripts.adopt, &look.names, &look.names.base());
+        let (line, scripts) = (self.line.clone(), self.scripts.clone());
+        tokio::spawn(async move {
+            let end = line.end_of(None);
+            // Where it cannot be had now, somebody will come by later.
+            while let Ok(true) = line.run(end, &scripts.adopt, &adopt).await {}
+            drop(look);
+        });
     }
 }
