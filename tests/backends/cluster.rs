@@ -1,6 +1,7 @@
 //! A cluster whose slots move, whose primaries die, and whose clients do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, cmd};
@@ -204,31 +205,10 @@ pub(crate) async fn moving(name: &str) -> Outcome {
 
 /// Bulk calls of many steps, and a deletion in steps, while their slot goes back and forth.
 async fn many_at_once(cluster: &Cluster, storage: &Arc<RedisStorage>) {
-    let names: Vec<String> = (0..500).map(|index| index.to_string()).collect();
-    let session = Options::new().with_user_session("many", "s");
-    let calls = tokio::spawn({
-        let storage = storage.clone();
-        async move {
-            let keys: Vec<&str> = names.iter().map(String::as_str).collect();
-            for _ in 0..5 {
-                let items: Vec<_> = keys.iter().map(|key| (*key, "v".into())).collect();
-                assert_eq!(storage.set_many(&items, session).await.expect("stored").len(), 500);
-                let found = storage.get_many(&keys, session).await.expect("read");
-                assert_eq!(found.iter().flatten().count(), 500);
-                assert_eq!(
-                    storage.delete_many(&keys[..300], session).await.expect("gone").entries,
-                    300
-                );
-                for session in &keys[..100] {
-                    let options = Options::new().with_user_session("many", session);
-                    storage.set("k", "v".into(), options).await.expect("stored");
-                }
-                let removed = storage.delete(Options::new().with_user("many")).await.expect("gone");
-                assert_eq!(removed.entries, 300);
-            }
-        }
-    });
+    let done = Arc::new(AtomicU64::new(0));
+    let calls = tokio::spawn(in_bulk(storage.clone(), done.clone()));
     let slot = cluster.slot_of("many");
+    let mut seen = 0;
     while !calls.is_finished() {
         tokio::task::block_in_place(|| {
             let from = cluster.owner_of(slot);
@@ -236,9 +216,38 @@ async fn many_at_once(cluster: &Cluster, storage: &Arc<RedisStorage>) {
             cluster.open(slot, from, to);
             while cluster.take_over_one(slot, from, to) {}
             cluster.close(slot, from, to);
+            // A slot that is open all the time is served to nobody.
+            until("a call gets through", || done.load(SeqCst) > seen || calls.is_finished());
+            seen = done.load(SeqCst);
         });
     }
     calls.await.expect("every call is carried out once");
+}
+
+/// Counts the calls that got through.
+async fn in_bulk(storage: Arc<RedisStorage>, done: Arc<AtomicU64>) {
+    let names: Vec<String> = (0..500).map(|index| index.to_string()).collect();
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let items: Vec<_> = keys.iter().map(|key| (*key, "v".into())).collect();
+    let session = Options::new().with_user_session("many", "s");
+    let next = || done.fetch_add(1, SeqCst);
+    for _ in 0..5 {
+        assert_eq!(storage.set_many(&items, session).await.expect("stored").len(), 500);
+        next();
+        let found = storage.get_many(&keys, session).await.expect("read");
+        assert_eq!(found.iter().flatten().count(), 500);
+        next();
+        assert_eq!(storage.delete_many(&keys[..300], session).await.expect("gone").entries, 300);
+        next();
+        for session in &keys[..100] {
+            let options = Options::new().with_user_session("many", session);
+            storage.set("k", "v".into(), options).await.expect("stored");
+        }
+        next();
+        let removed = storage.delete(Options::new().with_user("many")).await.expect("gone");
+        assert_eq!(removed.entries, 300);
+        next();
+    }
 }
 
 /// A primary dies; its replica takes over, and the client finds it by itself. What the replica had
