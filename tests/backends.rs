@@ -11,6 +11,8 @@ mod faults;
 mod lab;
 #[path = "backends/load.rs"]
 mod load;
+#[path = "backends/sentinel.rs"]
+mod sentinel;
 #[path = "backends/server.rs"]
 mod server;
 #[path = "backends/sql.rs"]
@@ -80,15 +82,18 @@ fn faults_lose_nothing_and_bring_nothing_back() {
 }
 
 #[test]
-fn clusters_change_and_lose_nothing() {
+fn clusters_and_what_sentinels_watch_change_and_lose_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let abandoned = scope.spawn(|| runtime().block_on(cluster::abandoned("redis-7.0")));
         let failed_over = scope.spawn(|| runtime().block_on(cluster::failed_over("redis-7.0")));
         let moving = ["redis-7.0", "redis-8.2", "valkey-8"]
             .map(|name| scope.spawn(move || runtime().block_on(cluster::moving(name))));
+        let watched = [sentinel::Fault::Killed, sentinel::Fault::Paused].map(|fault| {
+            scope.spawn(move || runtime().block_on(sentinel::failed_over("redis-7.0", fault)))
+        });
         abandoned.join().expect("nothing is left for ever");
-        let trials = moving.into_iter().chain([failed_over]);
+        let trials = moving.into_iter().chain([failed_over]).chain(watched);
         trials.map(|trial| trial.join().expect("the trial passes")).collect()
     });
     show(&outcomes);
@@ -100,6 +105,7 @@ fn who_may_not_is_told_why() {
     on_all("refused", |server| async move {
         access::documented_rights_suffice(&server).await;
         cluster::urls_are_told_apart(server.name()).await;
+        sentinel::urls_are_told_apart(server.name()).await;
         access::refusals_say_what_to_do(server).await;
     });
     for name in ["redis-7.0", "valkey-8"] {

@@ -18,7 +18,7 @@ use crate::storage::Storage;
 
 /// Returns the storage at an address: `memory:`, a cache of this process with its defaults; or
 /// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://[user:password@]host[:port],..`
-/// for a cluster, and `rediss` instead of `redis` for the same through TLS (the features `redis` and
+/// for a cluster, `redis+sentinel://[user:password@]host[:port],../name` for what sentinels watch, and `rediss` instead of `redis` for the same through TLS (the features `redis` and
 /// `redis-tls`); `postgres://[user[:password]@]host[:port]/database` or
 /// `postgresql://` (the feature `postgres`), and `mysql://[user[:password]@]host[:port]/database` for
 /// MariaDB and MySQL (the feature `mysql`).
@@ -43,13 +43,19 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>> {
         "memory" if url == "memory:" => Ok(Arc::new(Cache::builder().build()?)),
         "memory" => Err(Error::options("the address of the storage in memory is `memory:` alone")),
         #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        "redis" | "redis+cluster" | "redis+sentinel" => {
+            Ok(Arc::new(RedisStorage::connect(url).await?))
+        }
         #[cfg(not(feature = "redis"))]
-        "redis" | "redis+cluster" => Err(Error::options("redis:// needs the feature `redis`")),
+        "redis" | "redis+cluster" | "redis+sentinel" => {
+            Err(Error::options("redis:// needs the feature `redis`"))
+        }
         #[cfg(feature = "redis-tls")]
-        "rediss" | "rediss+cluster" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        "rediss" | "rediss+cluster" | "rediss+sentinel" => {
+            Ok(Arc::new(RedisStorage::connect(url).await?))
+        }
         #[cfg(not(feature = "redis-tls"))]
-        "rediss" | "rediss+cluster" => {
+        "rediss" | "rediss+cluster" | "rediss+sentinel" => {
             Err(Error::options("rediss:// needs the feature `redis-tls`"))
         }
         #[cfg(feature = "postgres")]
@@ -87,8 +93,10 @@ mod tests {
         let storages = [
             ("redis://secret", "`redis`", cfg!(feature = "redis")),
             ("redis+cluster://secret", "`redis`", cfg!(feature = "redis")),
+            ("redis+sentinel://secret", "`redis`", cfg!(feature = "redis")),
             ("rediss://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
             ("rediss+cluster://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
+            ("rediss+sentinel://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
             ("postgres://secret", "`postgres`", cfg!(feature = "postgres")),
             ("postgresql://secret", "`postgres`", cfg!(feature = "postgres")),
             ("mysql://secret", "`mysql`", cfg!(feature = "mysql")),

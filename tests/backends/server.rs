@@ -15,6 +15,9 @@ use scopecache::{RedisOptions, RedisStorage, Result};
 /// What no error may show.
 pub(crate) const PASSWORD: &str = "a-secret-that-nobody-sees";
 
+/// The file of a sentinel, where it also writes down what it learns.
+const SENTINEL: &str = "sentinel.conf";
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -37,9 +40,17 @@ impl Server {
     }
 
     pub(crate) fn start_at(name: &str, purpose: &str, args: &[&str], skew: Option<&str>) -> Self {
-        let folder = home().join("data").join(format!("{name}-{purpose}"));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
+        Self::start_in(name, empty_folder(name, purpose), args, skew)
+    }
+
+    /// One that watches others, as its configuration says.
+    pub(crate) fn start_sentinel(name: &str, purpose: &str, configuration: &str) -> Self {
+        let folder = empty_folder(name, purpose);
+        std::fs::write(folder.join(SENTINEL), configuration).expect("a file");
+        Self::start_in(name, folder, &["--sentinel"], None)
+    }
+
+    fn start_in(name: &str, folder: PathBuf, args: &[&str], skew: Option<&str>) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let skew = skew.map(str::to_owned);
         let port = free_port();
@@ -190,6 +201,13 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+fn empty_folder(name: &str, purpose: &str) -> PathBuf {
+    let folder = home().join("data").join(format!("{name}-{purpose}"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
 fn launch(name: &str, port: u16, folder: &Path, args: &[String], skew: Option<&str>) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a log");
     let mut command = Command::new(home().join("programs").join(name));
@@ -199,6 +217,9 @@ fn launch(name: &str, port: u16, folder: &Path, args: &[String], skew: Option<&s
         let library = "packages/faketime/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
         command.env("SCOPECACHE_PRELOAD", home().join(library));
         command.env("FAKETIME", skew).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    if folder.join(SENTINEL).exists() {
+        command.env("SCOPECACHE_CONFIG", folder.join(SENTINEL));
     }
     command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
     let child = command.spawn().expect("scripts/backends has left the program");

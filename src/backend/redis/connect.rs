@@ -5,14 +5,15 @@ use std::time::Duration;
 use redis::aio::ConnectionManagerConfig;
 use redis::cluster::ClusterClient;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{Client, ConnectionInfo, RedisResult, Value};
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value};
 #[cfg(feature = "redis-tls")]
-use redis::{ConnectionAddr, TlsCertificates};
+use redis::{ConnectionAddr, TlsCertificates, TlsMode};
 #[cfg(feature = "redis-tls")]
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::RedisStorage;
-use super::address::Address;
+use super::address::{Address, Sentinels};
 use super::call::{Introduction, Line};
 use super::failure::READ_ONLY;
 use super::wire::Servers;
@@ -106,8 +107,9 @@ impl RedisOptions {
         let servers = self.servers(url).map_err(|_| {
             // Its words may show the URL, and with it the password.
             Error::options(
-                "the URL must be redis://[user:password@]host[:port][/database], or \
-                 redis+cluster://[user:password@]host[:port][,host[:port]..]",
+                "the URL must be redis://[user:password@]host[:port][/database], \
+                 redis+cluster://[user:password@]host[:port][,host[:port]..], or \
+                 redis+sentinel://[user:password@]host[:port][,host[:port]..]/name[/database]",
             )
         })?;
         let line = Line::new(servers, self.timeout);
@@ -147,6 +149,29 @@ impl RedisOptions {
                     None => builder,
                 };
                 Ok(Servers::Cluster(Box::new(builder.build()?)))
+            }
+            Address::Sentinels(found) => {
+                #[cfg(feature = "redis-tls")]
+                let certificates = is_tls(&found.primary).then(|| self.certificates());
+                let tcp = self.tcp();
+                let ask = Box::new(move || {
+                    let builder = sentinels(&found, &tcp)?;
+                    #[cfg(feature = "redis-tls")]
+                    let builder = match &certificates {
+                        Some(certificates) => builder
+                            .set_client_to_redis_tls_mode(TlsMode::Secure)
+                            .set_client_to_redis_certificates(certificates.clone())
+                            .set_client_to_sentinel_certificates(certificates.clone()),
+                        None => builder,
+                    };
+                    builder.build()
+                });
+                // Whether that can be done is known now.
+                ask()?;
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(None);
+                Ok(Servers::Primary { ask, config })
             }
         }
     }
@@ -215,8 +240,8 @@ impl Server {
             return refused(ErrorKind::Backend, words);
         }
         if self.mode == "sentinel" {
-            let words = "the server is a sentinel, which is not supported; use an address that \
-                follows the primary";
+            let words = "the server is a sentinel; let the URL be redis+sentinel://host:port,../name with \
+                the name of the primary";
             return refused(ErrorKind::Backend, words);
         }
         if version < OLDEST {
@@ -230,6 +255,32 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// How sentinels are asked, and their primary is spoken to.
+fn sentinels(found: &Sentinels, tcp: &TcpSettings) -> RedisResult<SentinelClientBuilder> {
+    let addresses = found.sentinels.iter().map(|sentinel| sentinel.addr().clone());
+    let own = found.sentinels.first().map(ConnectionInfo::redis_settings);
+    let primary = found.primary.redis_settings();
+    let mut builder =
+        SentinelClientBuilder::new(addresses, &found.name, SentinelServerType::Master)?
+            .set_client_to_redis_db(primary.db())
+            .set_client_to_redis_protocol(primary.protocol())
+            .set_client_to_redis_tcp_settings(tcp.clone())
+            .set_client_to_sentinel_tcp_settings(tcp.clone());
+    if let Some(username) = primary.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = primary.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(username) = own.and_then(|own| own.username()) {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = own.and_then(|own| own.password()) {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    Ok(builder)
 }
 
 #[cfg(feature = "redis-tls")]

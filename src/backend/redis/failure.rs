@@ -38,7 +38,12 @@ pub(super) fn failure(error: &RedisError) -> Error {
         None if error.kind() == RedisKind::InvalidClientConfig => (
             ErrorKind::Backend,
             "the servers are not of the kind that the URL names; `redis+cluster:` is for nodes of a \
-             cluster, `redis:` for a server of its own",
+             cluster, `redis+sentinel:` for sentinels, `redis:` for a server of its own",
+        ),
+        None if error.kind() == RedisKind::MasterNameNotFoundBySentinel => (
+            ErrorKind::Unavailable,
+            "the sentinels know no primary of that name that is up; check the name in the URL, or wait \
+             for the failover",
         ),
         None if error.is_io_error() || error.is_unrecoverable_error() => (
             ErrorKind::Unavailable,
@@ -80,8 +85,8 @@ fn of_server(code: &str) -> (ErrorKind, &'static str) {
         }
         "ASK" | "MOVED" | "TRYAGAIN" => (
             ErrorKind::Unavailable,
-            "the slot was on its way to another node of the cluster all the time, and nothing was \
-             changed; try again, or end the move (`redis-cli --cluster fix`)",
+            "all the time the slot was on its way to another node of the cluster, or its node gone, and \
+             nothing was changed; try again, or mend the cluster (`redis-cli --cluster fix`)",
         ),
         "NOREPLICAS" => {
             (ErrorKind::Unavailable, "too few replicas are connected, so the server refuses writes")

@@ -1,9 +1,15 @@
 //! To whom a client's calls go, and by which connection.
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{
+    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
+};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{Client, Cmd, ErrorKind, Pipeline, RedisFuture, RedisResult, Value};
+use redis::sentinel::SentinelClient;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult,
+    Value,
+};
 
 use super::failure::code;
 
@@ -13,13 +19,19 @@ pub(super) enum Servers {
     One(Box<(Client, ConnectionManagerConfig)>),
     /// The nodes of a cluster, of which each user has one.
     Cluster(Box<ClusterClient>),
+    /// The one that its sentinels say is the primary: they are asked anew for each connection.
+    Primary { ask: Ask, config: AsyncConnectionConfig },
 }
+
+/// Makes a client of sentinels.
+type Ask = Box<dyn Fn() -> RedisResult<SentinelClient> + Send + Sync>;
 
 /// A connection to them.
 #[derive(Clone)]
 pub(super) enum Wire {
     One(ConnectionManager),
     Cluster(ClusterConnection),
+    Primary(MultiplexedConnection),
 }
 
 impl Servers {
@@ -37,6 +49,10 @@ impl Servers {
                 }
                 answer => answer.map(Wire::Cluster),
             },
+            Self::Primary { ask, config } => {
+                let mut sentinels = ask()?;
+                sentinels.get_async_connection_with_config(config).await.map(Wire::Primary)
+            }
         }
     }
 
@@ -46,11 +62,11 @@ impl Servers {
 
     /// Whether the connection is to be replaced after this error, and nobody does that by itself.
     ///
-    /// A cluster's looks after its parts. The manager replaces its own where it sees it end. It keeps
-    /// one whose making failed otherwise (the handshake was refused or cut), one that was cut in the
-    /// middle of an answer, and one to a primary that became a replica, though by now the address may
-    /// lead to another.
-    pub(super) fn is_over(&self, error: &redis::RedisError) -> bool {
+    /// A cluster's looks after its parts, nobody after one that sentinels led to. The manager replaces
+    /// its own where it sees it end. It keeps one whose making failed otherwise (the handshake was
+    /// refused or cut), one that was cut in the middle of an answer, and one to a primary that became a
+    /// replica, though by now the address may lead to another.
+    pub(super) fn is_over(&self, error: &RedisError) -> bool {
         if self.is_cluster() {
             return false;
         }
@@ -68,7 +84,10 @@ impl Servers {
                 ];
                 !of_commands.contains(&code.as_str())
             }
-            None => !(error.is_io_error() && error.is_unrecoverable_error()),
+            None => match self {
+                Self::One(_) => !(error.is_io_error() && error.is_unrecoverable_error()),
+                _ => true,
+            },
         }
     }
 
@@ -83,6 +102,7 @@ impl ConnectionLike for Wire {
         match self {
             Self::One(manager) => manager.req_packed_command(command),
             Self::Cluster(cluster) => cluster.req_packed_command(command),
+            Self::Primary(primary) => primary.req_packed_command(command),
         }
     }
 
@@ -95,6 +115,7 @@ impl ConnectionLike for Wire {
         match self {
             Self::One(manager) => manager.req_packed_commands(commands, offset, count),
             Self::Cluster(cluster) => cluster.req_packed_commands(commands, offset, count),
+            Self::Primary(primary) => primary.req_packed_commands(commands, offset, count),
         }
     }
 
@@ -102,6 +123,7 @@ impl ConnectionLike for Wire {
         match self {
             Self::One(manager) => manager.get_db(),
             Self::Cluster(cluster) => cluster.get_db(),
+            Self::Primary(primary) => primary.get_db(),
         }
     }
 }

@@ -1,0 +1,148 @@
+//! A primary, a replica, and sentinels that let the one take the place of the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::cmd;
+use scopecache::{ErrorKind, Options, RedisStorage, Storage};
+
+use crate::cluster::until_copied;
+use crate::load::{Load, Outcome};
+use crate::server::{PASSWORD, Server, client_of, until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a call may take while a primary does not answer.
+const TIMEOUT: Duration = Duration::from_millis(800);
+
+/// What becomes of the primary.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    Killed,
+    /// It ends no connection, and goes on later as if nothing had been.
+    Paused,
+}
+
+struct Watched {
+    primary: Server,
+    replica: Server,
+    sentinels: Vec<Server>,
+}
+
+impl Watched {
+    fn start(name: &str, purpose: &str) -> Self {
+        let primary = Server::start(name, &format!("{purpose}-primary"), &[]);
+        let of = format!("127.0.0.1 {}", primary.port);
+        let replica = Server::start(name, &format!("{purpose}-replica"), &["--replicaof", &of]);
+        until("the replica follows", || {
+            replica.ask::<String>(cmd("INFO").arg("replication")).contains("link_status:up")
+        });
+        let configuration = format!(
+            "sentinel monitor shop {of} 2\nsentinel auth-pass shop {PASSWORD}\n\
+             sentinel down-after-milliseconds shop 1000\nsentinel failover-timeout shop 5000\n"
+        );
+        let sentinels: Vec<Server> = (0..3)
+            .map(|number| {
+                Server::start_sentinel(
+                    name,
+                    &format!("{purpose}-sentinel-{number}"),
+                    &configuration,
+                )
+            })
+            .collect();
+        until("all have found each other and the replica", || {
+            sentinels.iter().all(|sentinel| {
+                let info: String = sentinel.ask(cmd("INFO").arg("sentinel"));
+                info.contains("status=ok") && info.contains("slaves=1,sentinels=3")
+            })
+        });
+        Self { primary, replica, sentinels }
+    }
+
+    fn url(&self) -> String {
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        let hosts = hosts.join(",");
+        format!("redis+sentinel://:{PASSWORD}@{hosts}/shop?sentinel=:{PASSWORD}")
+    }
+
+    async fn client(&self, timeout: Duration) -> Arc<RedisStorage> {
+        Arc::new(client_of(&self.url(), timeout).await.expect("connects"))
+    }
+}
+
+/// The primary fails in the middle of writes; the client finds the new one by itself. What the replica
+/// had is there, and nothing else; what was primary before is a replica, and nobody's primary again.
+pub(crate) async fn failed_over(name: &str, fault: Fault) -> Outcome {
+    let (purpose, words) = match fault {
+        Fault::Killed => ("killed", "a watched one killed"),
+        Fault::Paused => ("paused", "a watched one paused"),
+    };
+    let mut watched = Watched::start(name, purpose);
+    let storage = watched.client(TIMEOUT).await;
+    let load = Load::start(&storage);
+    load.more(100).await;
+    // Replication is asynchronous: what counts here is what the replica has.
+    load.hold().await;
+    tokio::task::block_in_place(|| until_copied(&watched.primary, &watched.replica));
+    let failed = Instant::now();
+    match fault {
+        Fault::Killed => watched.primary.kill(),
+        Fault::Paused => watched.primary.pause(),
+    }
+    load.go_on();
+    match fault {
+        Fault::Killed => load.failed(ErrorKind::Unavailable).await,
+        Fault::Paused => load.failed(ErrorKind::Timeout).await,
+    }
+    load.more(50).await;
+    let recovery = failed.elapsed();
+    match fault {
+        Fault::Killed => tokio::task::block_in_place(|| watched.primary.start_again()),
+        Fault::Paused => watched.primary.go_on(),
+    }
+    tokio::task::block_in_place(|| {
+        until("what was primary before follows", || {
+            let info = watched.primary.try_ask::<String>(cmd("INFO").arg("replication"));
+            info.is_ok_and(|info| info.contains("role:slave") && info.contains("link_status:up"))
+        });
+    });
+    load.more(50).await;
+    let other = watched.client(PATIENCE).await;
+    load.end_of(words, name, &other, recovery).await
+}
+
+/// Whoever asks the wrong ones, or for a wrong name, is told what to do.
+pub(crate) async fn urls_are_told_apart(name: &str) {
+    let server = Server::start(name, "watched", &[]);
+    let configuration = format!(
+        "sentinel monitor shop 127.0.0.1 {} 1\nsentinel auth-pass shop {PASSWORD}\n",
+        server.port
+    );
+    let sentinel = Server::start_sentinel(name, "sentinel", &configuration);
+    let url = |port: u16, name: &str, own: &str| {
+        format!("redis+sentinel://:{PASSWORD}@127.0.0.1:{port}/{name}?sentinel=:{own}")
+    };
+    // One that does not answer is passed over.
+    let two = url(sentinel.port, "shop", PASSWORD).replace("@", "@127.0.0.1:1,");
+    for url in [url(sentinel.port, "shop", PASSWORD), two] {
+        let storage = client_of(&url, PATIENCE).await.expect("connects");
+        storage.set("k", "v".into(), Options::new()).await.expect("stored");
+    }
+    for (url, kind, words) in [
+        (sentinel.url(), ErrorKind::Backend, "redis+sentinel:"),
+        (url(server.port, "shop", PASSWORD), ErrorKind::Backend, "`redis:`"),
+        (url(sentinel.port, "other", PASSWORD), ErrorKind::Unavailable, "name"),
+        (url(sentinel.port, "shop", "another-secret"), ErrorKind::Backend, "credentials"),
+    ] {
+        let Err(error) = client_of(&url, PATIENCE).await else { panic!("{words}: connects") };
+        assert_eq!(error.kind(), kind, "{words}: {error}");
+        assert!(error.to_string().contains(words), "{words}: {error}");
+        assert!(!format!("{error:?}").contains("secret"));
+    }
+    server.ask::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg("1"));
+    let Err(error) = client_of(&url(sentinel.port, "shop", PASSWORD), TIMEOUT).await else {
+        panic!("connects to a replica")
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
