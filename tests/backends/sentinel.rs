@@ -119,7 +119,7 @@ pub(crate) async fn urls_are_told_apart(name: &str) {
         "sentinel monitor shop 127.0.0.1 {} 1\nsentinel auth-pass shop {PASSWORD}\n",
         server.port
     );
-    let sentinel = Server::start_sentinel(name, "sentinel", &configuration);
+    let sentinel = Server::start_sentinel(name, "watcher", &configuration);
     let url = |port: u16, name: &str, own: &str| {
         format!("redis+sentinel://:{PASSWORD}@127.0.0.1:{port}/{name}?sentinel=:{own}")
     };
