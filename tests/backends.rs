@@ -92,6 +92,8 @@ fn clusters_and_what_sentinels_watch_change_and_lose_nothing() {
         let watched = [sentinel::Fault::Killed, sentinel::Fault::Paused].map(|fault| {
             scope.spawn(move || runtime().block_on(sentinel::failed_over("redis-7.0", fault)))
         });
+        let cut = scope.spawn(|| runtime().block_on(cluster::cut("redis-7.0")));
+        cut.join().expect("nothing is carried out twice");
         abandoned.join().expect("nothing is left for ever");
         let trials = moving.into_iter().chain([failed_over]).chain(watched);
         trials.map(|trial| trial.join().expect("the trial passes")).collect()

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use redis::cluster_routing::Slot;
 use redis::{Cmd, cmd};
 use scopecache::{ErrorKind, Options, Page, RedisStorage, Storage};
 
 use crate::load::{Load, Outcome};
-use crate::server::{PASSWORD, Server, client_of, free_port, until};
+use crate::server::{PASSWORD, Proxy, Server, client_of, free_port, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -191,6 +192,7 @@ pub(crate) async fn moving(name: &str) -> Outcome {
         }
         load.more(50).await;
     }
+    half_there(&cluster, &storage).await;
     many_at_once(&cluster, &storage).await;
     let begun = Instant::now();
     load.more(50).await;
@@ -201,6 +203,36 @@ pub(crate) async fn moving(name: &str) -> Outcome {
     let outcome = load.end_of("slots moved", name, &other, recovery).await;
     assert!(outcome.failures.is_empty(), "{outcome}");
     outcome
+}
+
+/// A script whose keys are all there while their slot moves would touch one that is not: it waits too.
+async fn half_there(cluster: &Cluster, storage: &Arc<RedisStorage>) {
+    let session = Options::new().with_user_session("half", "s");
+    storage.set("k", "v".into(), session).await.expect("stored");
+    storage.set("k", "v".into(), Options::new().with_user("half")).await.expect("stored");
+    let slot = cluster.slot_of("half");
+    let from = cluster.owner_of(slot);
+    let to = (from + 1) % usize::from(PRIMARIES);
+    // Somebody deletes another user of that slot, and is not done yet.
+    let list = (0..).map(|number: u32| format!("t:{{%w{number}}}w"));
+    let mut list = list.filter(|list| Slot::for_key(list) == Slot::for_key("t:{half}"));
+    let mut waits = cmd("ZADD");
+    waits.arg(list.next().expect("each slot has one")).arg("+inf").arg("t:{other}d12345678");
+    cluster.nodes[from].ask::<()>(&waits);
+    let before = cluster.said("TRYAGAIN");
+    cluster.open(slot, from, to);
+    let take = tokio::spawn({
+        let storage = storage.clone();
+        async move { storage.take("k", session).await }
+    });
+    tokio::task::block_in_place(|| {
+        until("it is told to wait", || cluster.said("TRYAGAIN") > before || take.is_finished());
+        while cluster.take_over_one(slot, from, to) {}
+        cluster.close(slot, from, to);
+    });
+    assert!(take.await.expect("no panic").expect("taken").is_some());
+    assert_eq!(storage.sessions("half", Page::new(9)).await.expect("listed").names, [""; 0]);
+    assert_eq!(storage.delete(Options::new().with_user("half")).await.expect("gone").entries, 1);
 }
 
 /// Bulk calls of many steps, and a deletion in steps, while their slot goes back and forth.
@@ -354,6 +386,41 @@ pub(crate) async fn abandoned(name: &str) {
     println!("{name}: {deletions} deletions until nothing was left of a dead client's");
     for node in &cluster.nodes {
         assert_eq!(node.ask::<u64>(&cmd("DBSIZE")), 0, "keys on the nodes");
+    }
+}
+
+/// A connection is cut after a call was carried out and before its answer has come: it fails, and is not
+/// carried out a second time, which would find nothing and say so.
+pub(crate) async fn cut(name: &str) {
+    let node = Server::start(name, "cut", &["--cluster-enabled", "yes"]);
+    let proxy = Proxy::new(node.port);
+    let mut set = cmd("CONFIG");
+    set.arg("SET").arg("cluster-announce-port").arg(proxy.port);
+    node.ask::<()>(&set);
+    node.ask::<()>(&cluster(&["ADDSLOTSRANGE", "0", &(SLOTS - 1).to_string()]));
+    until("it serves", || node.ask::<String>(&cluster(&["INFO"])).contains("cluster_state:ok"));
+    let url = format!("redis+cluster://:{PASSWORD}@127.0.0.1:{}", proxy.port);
+    let storage = client_of(&url, PATIENCE).await.expect("connects");
+    let session = Options::new().with_user_session("ada", "s");
+    for _ in 0..20 {
+        let begun = Instant::now();
+        while let Err(error) = storage.set("k", "v".into(), session).await {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the client does not recover");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let before = proxy.cuts();
+        proxy.cut_after(0);
+        let healing = tokio::task::spawn_blocking({
+            let proxy = proxy.clone();
+            move || {
+                until("the answer is cut", || proxy.cuts() > before);
+                proxy.cut_after(-1);
+            }
+        });
+        let taken = storage.take("k", session).await;
+        assert!(taken.is_err(), "it was told that there is nothing: {taken:?}");
+        healing.await.expect("cut once");
     }
 }
 
