@@ -26,7 +26,7 @@ use std::thread;
 use lab::{RedisLab, servers};
 use load::Outcome;
 use scopecache::conformance::{Lab, Matrix, Report, run};
-use server::Server;
+use server::{Fault, Server};
 use sql::SqlLab;
 
 /// Of the tests that start servers of their own, one runs at a time.
@@ -86,16 +86,18 @@ fn clusters_and_what_sentinels_watch_change_and_lose_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let abandoned = scope.spawn(|| runtime().block_on(cluster::abandoned("redis-7.0")));
-        let failed_over = scope.spawn(|| runtime().block_on(cluster::failed_over("redis-7.0")));
+        let failed_over = [Fault::Killed, Fault::Paused].map(|fault| {
+            scope.spawn(move || runtime().block_on(cluster::failed_over("redis-7.0", fault)))
+        });
         let moving = ["redis-7.0", "redis-8.2", "valkey-8"]
             .map(|name| scope.spawn(move || runtime().block_on(cluster::moving(name))));
-        let watched = [sentinel::Fault::Killed, sentinel::Fault::Paused].map(|fault| {
+        let watched = [Fault::Killed, Fault::Paused].map(|fault| {
             scope.spawn(move || runtime().block_on(sentinel::failed_over("redis-7.0", fault)))
         });
         let cut = scope.spawn(|| runtime().block_on(cluster::cut("redis-7.0")));
         cut.join().expect("nothing is carried out twice");
         abandoned.join().expect("nothing is left for ever");
-        let trials = moving.into_iter().chain([failed_over]).chain(watched);
+        let trials = moving.into_iter().chain(failed_over).chain(watched);
         trials.map(|trial| trial.join().expect("the trial passes")).collect()
     });
     show(&outcomes);

@@ -6,22 +6,15 @@ use std::time::{Duration, Instant};
 use redis::cmd;
 use scopecache::{ErrorKind, Options, RedisStorage, Storage};
 
+use crate::access::RIGHTS;
 use crate::cluster::until_copied;
 use crate::load::{Load, Outcome};
-use crate::server::{PASSWORD, Server, client_of, until};
+use crate::server::{Fault, PASSWORD, Server, client_of, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a call may take while a primary does not answer.
 const TIMEOUT: Duration = Duration::from_millis(800);
-
-/// What becomes of the primary.
-#[derive(Clone, Copy)]
-pub(crate) enum Fault {
-    Killed,
-    /// It ends no connection, and goes on later as if nothing had been.
-    Paused,
-}
 
 struct Watched {
     primary: Server,
@@ -86,10 +79,7 @@ pub(crate) async fn failed_over(name: &str, fault: Fault) -> Outcome {
     load.hold().await;
     tokio::task::block_in_place(|| until_copied(&watched.primary, &watched.replica));
     let failed = Instant::now();
-    match fault {
-        Fault::Killed => watched.primary.kill(),
-        Fault::Paused => watched.primary.pause(),
-    }
+    watched.primary.suffer(fault);
     load.go_on();
     match fault {
         Fault::Killed => load.failed(ErrorKind::Unavailable).await,
@@ -123,6 +113,14 @@ pub(crate) async fn urls_are_told_apart(name: &str) {
     let url = |port: u16, name: &str, own: &str| {
         format!("redis+sentinel://:{PASSWORD}@127.0.0.1:{port}/{name}?sentinel=:{own}")
     };
+    // The rights that docs/backends.md names are enough.
+    let mut acl = cmd("ACL");
+    acl.arg("SETUSER").arg("shop").arg("on").arg(">pass").arg("~t:*").arg(&RIGHTS).arg("+role");
+    server.ask::<()>(&acl);
+    let of_shop =
+        url(sentinel.port, "shop", PASSWORD).replace(&format!("//:{PASSWORD}"), "//shop:pass");
+    let storage = client_of(&of_shop, PATIENCE).await.expect("connects");
+    storage.set("k", "v".into(), Options::new()).await.expect("stored");
     // One that does not answer is passed over.
     let two = url(sentinel.port, "shop", PASSWORD).replace("@", "@127.0.0.1:1,");
     for url in [url(sentinel.port, "shop", PASSWORD), two] {

@@ -21,6 +21,14 @@ const SENTINEL: &str = "sentinel.conf";
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What becomes of a primary.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    Killed,
+    /// It ends no connection, and goes on later as if nothing had been.
+    Paused,
+}
+
 /// A server that a test may do anything to; it ends with this.
 pub(crate) struct Server {
     name: String,
@@ -91,6 +99,13 @@ impl Server {
         let skew = self.skew.as_deref();
         self.child = launch(&self.name, self.port, &self.folder, &self.args, skew);
         self.await_answer();
+    }
+
+    pub(crate) fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::Killed => self.kill(),
+            Fault::Paused => self.pause(),
+        }
     }
 
     pub(crate) fn pause(&self) {

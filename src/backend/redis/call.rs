@@ -19,6 +19,7 @@ use super::scripts::Script;
 use super::wire::{Servers, Wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A timeout beyond this is as good as none, and does not reach past the end of time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -36,7 +37,7 @@ pub(super) struct Line {
     /// How long a call may take that has no timeout of its own.
     timeout: Duration,
     /// Nothing once it was closed.
-    present: Mutex<Option<Present>>,
+    present: Arc<Mutex<Option<Present>>>,
 }
 
 /// A connection, or the place where the first call puts it.
@@ -45,13 +46,15 @@ struct Present {
     wire: Arc<OnceCell<Wire>>,
     /// How many were replaced before it.
     number: u64,
+    /// Whether somebody makes another while it is in use.
+    is_leaving: Arc<AtomicBool>,
 }
 
 impl Line {
     /// Nothing is sent before the first call.
     pub(super) fn new(servers: Servers, timeout: Duration) -> Self {
-        let present = Present { wire: Arc::default(), number: 0 };
-        Self { servers: Arc::new(servers), timeout, present: Mutex::new(Some(present)) }
+        let present = Arc::new(Mutex::new(Some(Present::new(OnceCell::new(), 0))));
+        Self { servers: Arc::new(servers), timeout, present }
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -99,7 +102,7 @@ impl Line {
             Ok(introductions)
         };
         let answer = timeout_at(end, step).await;
-        self.judge(answer, begun, present.number)
+        self.judge(answer, begun, &present)
     }
 
     /// Runs a script and decodes its answer.
@@ -123,7 +126,7 @@ impl Line {
             };
             match timeout_at(end, step).await {
                 Ok(Err(error)) if is_moving(&error) && patience.lasts().await => {}
-                answer => return self.judge(answer, begun, present.number),
+                answer => return self.judge(answer, begun, &present),
             }
         }
     }
@@ -167,7 +170,7 @@ impl Line {
             answers.into_iter().sum()
         };
         let answer = timeout_at(end, step).await;
-        self.judge(answer, begun, present.number)
+        self.judge(answer, begun, &present)
     }
 
     /// Sends commands that change nothing, in one round trip, and decodes what they answer.
@@ -182,7 +185,7 @@ impl Line {
             let step = async { commands.query_async(&mut self.wire(&present).await?).await };
             match timeout_at(end, step).await {
                 Ok(Err(error)) if is_moving(&error) && patience.lasts().await => {}
-                answer => return self.judge(answer, begun, present.number),
+                answer => return self.judge(answer, begun, &present),
             }
         }
     }
@@ -213,33 +216,60 @@ impl Line {
         &self,
         answer: Result<RedisResult<T>, Elapsed>,
         begun: Instant,
-        number: u64,
+        present: &Present,
     ) -> Result<T> {
+        let is_late = match &answer {
+            Ok(answer) => answer.as_ref().is_err_and(RedisError::is_timeout),
+            Err(_) => true,
+        };
+        // A server that hangs does not end its connections, and is replaced all the same.
+        if is_late && self.servers.take_places() && begun.elapsed() >= self.timeout {
+            self.renew_behind(present);
+        }
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                if self.servers.is_over(&error) {
-                    self.renew(number);
+                if !is_late && self.servers.is_over(&error) {
+                    put(&self.present, OnceCell::new(), present.number);
                 }
                 Err(failure(&error))
             }
             Err(_) => {
-                // A server that hangs does not end its connections, and is replaced all the same.
-                if self.servers.take_places() && begun.elapsed() >= self.timeout {
-                    self.renew(number);
-                }
                 let words = "what it was to change may still be changed; read before writing again";
                 Err(Error::with_detail(ErrorKind::Timeout, words))
             }
         }
     }
 
-    /// Replaces a connection, unless somebody else has.
-    fn renew(&self, number: u64) {
-        let mut present = self.present.lock();
-        if let Some(present) = present.as_mut().filter(|present| present.number == number) {
-            *present = Present { wire: Arc::default(), number: number + 1 };
+    /// Makes another connection, of which nobody knows yet whether it leads further. Calls go on by
+    /// this one until then: a cluster's other nodes may well answer.
+    fn renew_behind(&self, present: &Present) {
+        // Relaxed: only that one of them does it is asked for.
+        if present.is_leaving.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let (servers, place, old) = (self.servers.clone(), self.present.clone(), present.clone());
+        let longest = self.timeout.saturating_mul(4).min(LONGEST);
+        tokio::spawn(async move {
+            match timeout(longest, servers.wire()).await {
+                Ok(Ok(wire)) => put(&place, OnceCell::new_with(Some(wire)), old.number),
+                // The next call that waits so long tries again.
+                _ => old.is_leaving.store(false, Ordering::Relaxed),
+            }
+        });
+    }
+}
+
+impl Present {
+    fn new(wire: OnceCell<Wire>, number: u64) -> Self {
+        Self { wire: Arc::new(wire), number, is_leaving: Arc::default() }
+    }
+}
+
+/// Replaces the connection of this number, unless somebody else has.
+fn put(place: &Mutex<Option<Present>>, wire: OnceCell<Wire>, number: u64) {
+    if let Some(present) = place.lock().as_mut().filter(|present| present.number == number) {
+        *present = Present::new(wire, number + 1);
     }
 }
 

@@ -135,12 +135,12 @@ impl RedisOptions {
             Address::Cluster(nodes) => {
                 #[cfg(feature = "redis-tls")]
                 let tls = nodes.iter().any(is_tls).then(|| self.certificates());
-                // What was sent may have been carried out: the driver is to send nothing twice. Who does
-                // not answer within the timeout is not to keep everybody from learning who took its place.
+                // What was sent may have been carried out: the driver is to send nothing twice. A node that
+                // does not answer is not to keep everybody from learning who took its place.
                 let builder = ClusterClient::builder(nodes)
                     .retries(0)
                     .tcp_settings(self.tcp())
-                    .connection_timeout(self.timeout)
+                    .connection_timeout(self.timeout / 3)
                     .response_timeout(self.timeout)
                     .overall_response_timeout(None);
                 #[cfg(feature = "redis-tls")]
