@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Returns the storage at an address: `memory:`, a cache of this process with its defaults; or
-/// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://[user:password@]host[:port],..`
-/// for a cluster, `redis+sentinel://[user:password@]host[:port],../name` for what sentinels watch, and `rediss` instead of `redis` for the same through TLS (the features `redis` and
-/// `redis-tls`); `postgres://[user[:password]@]host[:port]/database` or
-/// `postgresql://` (the feature `postgres`), and `mysql://[user[:password]@]host[:port]/database` for
-/// MariaDB and MySQL (the feature `mysql`).
+/// `redis://[user:password@]host[:port][/database]`, `redis+cluster://[user:password@]host[:port],..` for
+/// a cluster, `redis+sentinel://[user:password@]host[:port],../name` for what sentinels watch, and
+/// `rediss` instead of `redis` for the same through TLS (the features `redis` and `redis-tls`);
+/// `postgres://[user[:password]@]host[:port]/database` or `postgresql://` (the feature `postgres`), and
+/// `mysql://[user[:password]@]host[:port]/database` for MariaDB and MySQL (the feature `mysql`).
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Redis and Valkey as a storage: servers with the interface of Redis 6.2 and up.
+//! Redis and Valkey as a storage: servers with the interface of Redis 6.2 and up, alone, as a cluster, or
+//! behind sentinels.
 //!
 //! ```text
 //!   {user}g          the incarnation of a user: eight bytes, gone with the user
@@ -7,7 +8,8 @@
 //!   {user}x          sorted set: ids of the sessions, by when their hashes end
 //!   {user}d<8 bytes> what {user}x was when that incarnation was deleted: waits to be unlinked
 //!   {%}g, {%}n       the same of the global namespace
-//!   {%}w             sorted set: names of all {user}d.., by when somebody last worked on them
+//!   {%}w             sorted set: names of all {user}d.., by when somebody last worked on them; on a
+//!                    cluster {%w<number>}w, of the users of one slot
 //!
 //!   item:  version 8 | created 8 | deadline 8 | sliding TTL 8 | last deadline 8 | value
 //! ```
@@ -24,10 +26,17 @@
 //! script that deletes, the others by the caller before its call answers. A caller that is dropped,
 //! fails or dies half way leaves a list that is known to all: once nobody has worked on it for ten
 //! seconds, every script that begins a user's incarnation, or deletes a user or session, does a step
-//! of the oldest. A write to a session that still waits unlinks it first.
+//! of the oldest. On a cluster there is such a list for each slot: see [`lists`]. A write to a session that
+//! still waits unlinks it first.
 //!
 //! **Why each call is atomic.** Every write is one script, which runs on the server at one moment. A
 //! client never looks first and writes then. Reads need no script: see [`read`].
+//!
+//! **A cluster** moves slots between nodes, key by key. A script names keys of its user's slot alone, and one
+//! that never exists: while the slot is on its way, the server refuses it before it begins. A read
+//! names two keys in two commands, each of which is refused once its key has gone, or never was there.
+//! What was refused waits and is sent again. No redirection is followed to a node that does not own the
+//! slot yet: what is not there yet would look absent.
 //!
 //! **Versions** are chosen by clients: numbers that follow each other from a random start of 64
 //! bits. Two clients that ever write as many as 2^40 items meet in a number with a probability of
@@ -41,7 +50,8 @@
 //!
 //! **Failure.** Every call ends at its timeout, that of the client unless it has one of its own.
 //! What was sent may still be carried out: see [`Options::with_timeout`]. Nothing is sent twice,
-//! except a script that the server says it does not know. A connection that broke is made anew by the
+//! except a script that the server says it does not know, and what a cluster's node says it did not do. A
+//! connection that broke is made anew by the
 //! calls that follow; they fail at once where that cannot be done.
 
 mod address;
@@ -86,11 +96,13 @@ use crate::storage::{
 /// more, for all of them), `set_many` (one for each 16 MiB), `delete_many` (one for each 16,000 keys),
 /// the deletion of a user with more than 64 sessions (one for each 64, or 1,500 items in small ones), and
 /// listings: every page reads through the whole namespace, in steps of up to 512 names and about 256 KiB
-/// of items.
+/// of items. On a cluster `set_many` and `delete_many` take one for each 64 items or 250 keys, and each
+/// deletion of a user or session has a look at another slot beside its own call.
 ///
 /// # Consistency
 ///
-/// On one server all calls are linearizable, deletions of users and sessions included. A failover to
+/// All calls are linearizable, deletions of users and sessions included: a user is on one server, also of
+/// a cluster, and while it moves from one to another. A failover to
 /// a replica may lose the last writes that were acknowledged, deletions too: Redis replicates
 /// asynchronously.
 ///
@@ -102,7 +114,8 @@ use crate::storage::{
 ///
 /// # Errors
 ///
-/// `Unavailable` where the server cannot be reached, is loading, or is a read-only replica;
+/// `Unavailable` where the server cannot be reached, is loading, or is a read-only replica, and where a
+/// cluster's slot moves for longer than the call may take;
 /// `CapacityExceeded` where it has reached its `maxmemory`; `Timeout`; `Backend` for all else that it
 /// refuses. The source tells the server's code, never what was sent.
 ///
@@ -123,14 +136,18 @@ pub struct RedisStorage {
 }
 
 impl RedisStorage {
-    /// Returns a client of the server at `redis://[user:password@]host[:port][/database]`, or
-    /// `rediss://` for TLS, once it has answered.
+    /// Returns a client of the server at `redis://[user:password@]host[:port][/database]`, once it has
+    /// answered; of the cluster with nodes at `redis+cluster://[user:password@]host[:port][,host[:port]..]`;
+    /// or of the primary that sentinels know, at
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]..]/name[/database]`, with
+    /// `?sentinel=[user]:password` where they want that. `rediss` instead of `redis` is for TLS.
     ///
     /// # Errors
     ///
     /// `InvalidOptions` where the address cannot be understood; `Unavailable` where nobody answers
-    /// there, or a replica does; `Backend` where the credentials are refused, or the server is older
-    /// than Redis 6.2, a sentinel, or part of a cluster. None of them shows the address.
+    /// there, or a replica does, or sentinels know no primary of that name that is up; `Backend` where the
+    /// credentials are refused, or the server is older than Redis 6.2, or not of the kind that the address
+    /// names. None of them shows the address.
     ///
     /// # Panics
     ///

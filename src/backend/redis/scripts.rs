@@ -15,8 +15,8 @@ const ABANDONED: &str = "10000";
 /// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
 ///
 /// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
-/// the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`]. Functions are made anew whenever a script runs, so each script has
-/// those alone that it needs.
+/// the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`]. Functions are made anew
+/// whenever a script runs, so each script has those alone that it needs.
 const HEAD: &str = r"
 local call = redis.call
 local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
