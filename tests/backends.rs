@@ -115,6 +115,8 @@ fn who_may_not_is_told_why() {
     for name in ["redis-7.0", "valkey-8"] {
         runtime().block_on(access::through_tls(name));
     }
+    runtime().block_on(cluster::through_tls("redis-7.0"));
+    runtime().block_on(sentinel::through_tls("redis-7.0"));
 }
 
 fn show(outcomes: &[Outcome]) {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use redis::cluster_routing::Slot;
 use redis::{Cmd, cmd};
-use scopecache::{ErrorKind, Options, Page, RedisStorage, Storage};
+use scopecache::{ErrorKind, Options, Page, RedisOptions, RedisStorage, Storage};
 
 use crate::access::RIGHTS;
 use crate::load::{Load, Outcome};
-use crate::server::{Fault, PASSWORD, Proxy, Server, client_of, free_port, until};
+use crate::server::{Certificate, Fault, PASSWORD, Proxy, Server, client_of, free_port, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -442,6 +442,26 @@ pub(crate) async fn cut(name: &str) {
         }
         healing.await.expect("cut once");
     }
+}
+
+/// Its nodes are found and reached through TLS alone.
+pub(crate) async fn through_tls(name: &str) {
+    let (certificate, port) = (Certificate::new(&format!("{name}-node")), free_port());
+    let args = certificate.args(port);
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // Redis 7.0 tells the port for TLS only where nodes speak TLS among themselves.
+    args.extend(["--cluster-enabled", "yes", "--tls-cluster", "yes"]);
+    let node = Server::start(name, "tls-node", &args);
+    node.ask::<()>(&cluster(&["ADDSLOTSRANGE", "0", &(SLOTS - 1).to_string()]));
+    until("it serves", || node.ask::<String>(&cluster(&["INFO"])).contains("cluster_state:ok"));
+    let url = format!("rediss+cluster://:{PASSWORD}@127.0.0.1:{port}");
+    let options = RedisOptions::new().timeout(PATIENCE);
+    let storage = options.clone().root_certificate(certificate.pem()).connect(&url).await;
+    let storage = storage.expect("connects");
+    storage.set("k", "v".into(), Options::new()).await.expect("stored");
+    let Err(error) = options.connect(&url).await else { panic!("any certificate passes") };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("TLS") && !format!("{error:?}").contains(PASSWORD));
 }
 
 /// Each kind of server says how it is to be reached.

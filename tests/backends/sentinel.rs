@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
-use scopecache::{ErrorKind, Options, RedisStorage, Storage};
+use scopecache::{ErrorKind, Options, RedisOptions, RedisStorage, Storage};
 
 use crate::access::RIGHTS;
 use crate::cluster::until_copied;
 use crate::load::{Load, Outcome};
-use crate::server::{Fault, PASSWORD, Server, client_of, until};
+use crate::server::{Certificate, Fault, PASSWORD, Server, client_of, free_port, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -100,6 +100,30 @@ pub(crate) async fn failed_over(name: &str, fault: Fault) -> Outcome {
     load.more(50).await;
     let other = watched.client(PATIENCE).await;
     load.end_of(words, name, &other, recovery).await
+}
+
+/// Sentinel and primary are reached through TLS alone.
+pub(crate) async fn through_tls(name: &str) {
+    let certificate = Certificate::new(&format!("{name}-watched"));
+    let (port, own) = (free_port(), free_port());
+    let args = certificate.args(port);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let _primary = Server::start(name, "tls-watched", &args);
+    let mut configuration = String::from("tls-replication yes\n");
+    for pair in certificate.args(own).chunks(2) {
+        configuration += &format!("{} {}\n", pair[0].trim_start_matches('-'), pair[1]);
+    }
+    configuration +=
+        &format!("sentinel monitor shop 127.0.0.1 {port} 1\nsentinel auth-pass shop {PASSWORD}\n");
+    let _sentinel = Server::start_sentinel(name, "tls-watcher", &configuration);
+    let url = format!("rediss+sentinel://:{PASSWORD}@127.0.0.1:{own}/shop?sentinel=:{PASSWORD}");
+    let options = RedisOptions::new().timeout(PATIENCE);
+    let storage = options.clone().root_certificate(certificate.pem()).connect(&url).await;
+    let storage = storage.expect("connects");
+    storage.set("k", "v".into(), Options::new()).await.expect("stored");
+    let Err(error) = options.connect(&url).await else { panic!("any certificate passes") };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("TLS") && !format!("{error:?}").contains(PASSWORD));
 }
 
 /// Whoever asks the wrong ones, or for a wrong name, is told what to do.
