@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr,
+};
 use redis::{
     Arg, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
     from_redis_value, pipe,
@@ -188,6 +190,32 @@ impl Line {
                 answer => return self.judge(answer, begun, &present),
             }
         }
+    }
+
+    /// Which of these keys exist, on a cluster where the node of the first has all of them.
+    ///
+    /// # Errors
+    ///
+    /// Also where it has not.
+    pub(super) async fn which(&self, end: Instant, keys: &[Vec<u8>]) -> Result<Vec<bool>> {
+        let (begun, present) = (Instant::now(), self.present()?);
+        let step = async {
+            let Wire::Cluster(mut cluster) = self.wire(&present).await? else { return Ok(vec![]) };
+            let Some(first) = keys.first() else { return Ok(vec![]) };
+            let mut questions = pipe();
+            for key in keys {
+                questions.cmd("EXISTS").arg(key);
+            }
+            let node = Route::with_slot(Slot::for_key(first), SlotAddr::Master);
+            let node = SingleNodeRoutingInfo::SpecificNode(node);
+            let answers = cluster.route_pipeline(questions, 0, keys.len(), node).await?;
+            let answers = answers.into_iter().map(|answer| {
+                answer.extract_error().and_then(|answer| Ok(from_redis_value(answer)?))
+            });
+            answers.collect()
+        };
+        let answer = timeout_at(end, step).await;
+        self.judge(answer, begun, &present)
     }
 
     fn present(&self) -> Result<Present> {

@@ -97,7 +97,7 @@ use crate::storage::{
 /// the deletion of a user with more than 64 sessions (one for each 64, or 1,500 items in small ones), and
 /// listings: every page reads through the whole namespace, in steps of up to 512 names and about 256 KiB
 /// of items. On a cluster `set_many` and `delete_many` take one for each 64 items or 250 keys, and each
-/// deletion of a user or session has a look at another slot beside its own call.
+/// deletion of a user or session has a look at other slots beside its own call.
 ///
 /// # Consistency
 ///

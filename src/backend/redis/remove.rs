@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::RedisStorage;
+use super::call::call;
 use super::layout::Names;
 use super::write::bytes_of;
 use crate::error::Result;
@@ -65,16 +66,28 @@ impl RedisStorage {
         Ok(removed)
     }
 
-    /// On a cluster, has a look at the list of one more slot, beside the call that deletes something.
+    /// On a cluster, has a look at the lists of more slots, beside the call that deletes something.
     fn look_after_others(&self) {
-        let Some(look) = self.lists.next() else { return };
-        let adopt = self.call(&self.scripts.adopt, &look.names, &look.names.base());
+        let Some(mut look) = self.lists.next() else { return };
         let (line, scripts) = (self.line.clone(), self.scripts.clone());
         tokio::spawn(async move {
             let end = line.end_of(None);
-            // Where it cannot be had now, somebody will come by later.
-            while let Ok(true) = line.run(end, &scripts.adopt, &adopt).await {}
-            drop(look);
+            let mut names = look.names();
+            if names.len() > 1 {
+                let lists: Vec<_> = names.iter().map(Names::waiting).collect();
+                let Ok(found) = line.which(end, &lists).await else { return look.part() };
+                look.pass(names.len());
+                let mut found = found.into_iter();
+                names.retain(|_| found.next() == Some(true));
+            } else {
+                look.pass(1);
+            }
+            for names in names {
+                let keys = [names.waiting(), names.nothing()];
+                let adopt = call(&scripts.adopt, &names, &names.base(), &keys);
+                // Where it cannot be had now, somebody will come by later.
+                while let Ok(true) = line.run(end, &scripts.adopt, &adopt).await {}
+            }
         });
     }
 }
