@@ -3,12 +3,16 @@
 
 #[path = "backends/access.rs"]
 mod access;
+#[path = "backends/cluster.rs"]
+mod cluster;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/lab.rs"]
 mod lab;
 #[path = "backends/load.rs"]
 mod load;
+#[path = "backends/sentinel.rs"]
+mod sentinel;
 #[path = "backends/server.rs"]
 mod server;
 #[path = "backends/sql.rs"]
@@ -25,7 +29,7 @@ use std::thread;
 use lab::{RedisLab, servers};
 use load::Outcome;
 use scopecache::conformance::{Lab, Matrix, Report, run};
-use server::Server;
+use server::{Fault, Server};
 use sql::SqlLab;
 
 /// Of the tests that start servers of their own, one runs at a time.
@@ -85,14 +89,32 @@ fn faults_lose_nothing_and_bring_nothing_back() {
     .flatten()
     .chain(off_by_a_day())
     .collect();
-    println!("fault                server     acknowledged   lost resurrections  s to recover");
-    for outcome in &outcomes {
-        println!("{outcome}");
-    }
-    assert!(outcomes.iter().all(Outcome::passed), "see the table");
+    show(&outcomes);
     // What would be seen if something were lost: this server writes nothing down.
     let forgets = Server::start("redis-7.0", "control", &["--appendonly", "no"]);
     assert!(!runtime().block_on(faults::killed(forgets)).passed(), "a loss is not noticed");
+}
+
+#[test]
+fn clusters_and_what_sentinels_watch_change_and_lose_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let abandoned = scope.spawn(|| runtime().block_on(cluster::abandoned("redis-7.0")));
+        let failed_over = [Fault::Killed, Fault::Paused].map(|fault| {
+            scope.spawn(move || runtime().block_on(cluster::failed_over("redis-7.0", fault)))
+        });
+        let moving = ["redis-7.0", "redis-8.2", "valkey-8"]
+            .map(|name| scope.spawn(move || runtime().block_on(cluster::moving(name))));
+        let watched = [Fault::Killed, Fault::Paused].map(|fault| {
+            scope.spawn(move || runtime().block_on(sentinel::failed_over("redis-7.0", fault)))
+        });
+        let cut = scope.spawn(|| runtime().block_on(cluster::cut("redis-7.0")));
+        cut.join().expect("nothing is carried out twice");
+        abandoned.join().expect("nothing is left for ever");
+        let trials = moving.into_iter().chain(failed_over).chain(watched);
+        trials.map(|trial| trial.join().expect("the trial passes")).collect()
+    });
+    show(&outcomes);
 }
 
 #[test]
@@ -100,12 +122,23 @@ fn who_may_not_is_told_why() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     on_all("refused", |server| async move {
         access::documented_rights_suffice(&server).await;
-        access::clusters_are_refused(server.name()).await;
+        cluster::urls_are_told_apart(server.name()).await;
+        sentinel::urls_are_told_apart(server.name()).await;
         access::refusals_say_what_to_do(server).await;
     });
     for name in ["redis-7.0", "valkey-8"] {
         runtime().block_on(access::through_tls(name));
     }
+    runtime().block_on(cluster::through_tls("redis-7.0"));
+    runtime().block_on(sentinel::through_tls("redis-7.0"));
+}
+
+fn show(outcomes: &[Outcome]) {
+    println!("fault                server     acknowledged   lost resurrections  s to recover");
+    for outcome in outcomes {
+        println!("{outcome}");
+    }
+    assert!(outcomes.iter().all(Outcome::passed), "see the table");
 }
 
 /// The servers whose allocator is their own: the one that Debian's are linked to and the library that

@@ -17,10 +17,11 @@ use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Returns the storage at an address: `memory:`, a cache of this process with its defaults; or
-/// `redis://[user:password@]host[:port][/database]`, and `rediss://` for the same through TLS (the
-/// features `redis` and `redis-tls`); `postgres://[user[:password]@]host[:port]/database` or
-/// `postgresql://` (the feature `postgres`), and `mysql://[user[:password]@]host[:port]/database` for
-/// MariaDB and MySQL (the feature `mysql`).
+/// `redis://[user:password@]host[:port][/database]`, `redis+cluster://[user:password@]host[:port],..` for
+/// a cluster, `redis+sentinel://[user:password@]host[:port],../name` for what sentinels watch, and
+/// `rediss` instead of `redis` for the same through TLS (the features `redis` and `redis-tls`);
+/// `postgres://[user[:password]@]host[:port]/database` or `postgresql://` (the feature `postgres`), and
+/// `mysql://[user[:password]@]host[:port]/database` for MariaDB and MySQL (the feature `mysql`).
 ///
 /// # Errors
 ///
@@ -42,13 +43,21 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>> {
         "memory" if url == "memory:" => Ok(Arc::new(Cache::builder().build()?)),
         "memory" => Err(Error::options("the address of the storage in memory is `memory:` alone")),
         #[cfg(feature = "redis")]
-        "redis" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        "redis" | "redis+cluster" | "redis+sentinel" => {
+            Ok(Arc::new(RedisStorage::connect(url).await?))
+        }
         #[cfg(not(feature = "redis"))]
-        "redis" => Err(Error::options("redis:// needs the feature `redis`")),
+        "redis" | "redis+cluster" | "redis+sentinel" => {
+            Err(Error::options("redis:// needs the feature `redis`"))
+        }
         #[cfg(feature = "redis-tls")]
-        "rediss" => Ok(Arc::new(RedisStorage::connect(url).await?)),
+        "rediss" | "rediss+cluster" | "rediss+sentinel" => {
+            Ok(Arc::new(RedisStorage::connect(url).await?))
+        }
         #[cfg(not(feature = "redis-tls"))]
-        "rediss" => Err(Error::options("rediss:// needs the feature `redis-tls`")),
+        "rediss" | "rediss+cluster" | "rediss+sentinel" => {
+            Err(Error::options("rediss:// needs the feature `redis-tls`"))
+        }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Arc::new(SqlStorage::connect(url).await?)),
         #[cfg(not(feature = "postgres"))]
@@ -83,7 +92,11 @@ mod tests {
     fn a_feature_that_is_missing_is_named() {
         let storages = [
             ("redis://secret", "`redis`", cfg!(feature = "redis")),
+            ("redis+cluster://secret", "`redis`", cfg!(feature = "redis")),
+            ("redis+sentinel://secret", "`redis`", cfg!(feature = "redis")),
             ("rediss://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
+            ("rediss+cluster://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
+            ("rediss+sentinel://secret", "`redis-tls`", cfg!(feature = "redis-tls")),
             ("postgres://secret", "`postgres`", cfg!(feature = "postgres")),
             ("postgresql://secret", "`postgres`", cfg!(feature = "postgres")),
             ("mysql://secret", "`mysql`", cfg!(feature = "mysql")),

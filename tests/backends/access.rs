@@ -9,6 +9,10 @@ use crate::server::{Certificate, PASSWORD, Server, client, free_port, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What `docs/backends.md` asks for.
+pub(crate) const RIGHTS: [&str; 6] =
+    ["+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous"];
+
 /// Through TLS with a certificate that nobody else knows: it is asked for, and nothing else passes.
 pub(crate) async fn through_tls(name: &str) {
     let (certificate, port) = (Certificate::new(name), free_port());
@@ -37,7 +41,7 @@ pub(crate) async fn through_tls(name: &str) {
 pub(crate) async fn documented_rights_suffice(server: &Server) {
     let mut acl = cmd("ACL");
     acl.arg("SETUSER").arg("shop").arg("on").arg(">pass").arg("resetkeys").arg("~t:*");
-    acl.arg(&["+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous"]);
+    acl.arg(&RIGHTS);
     server.ask::<()>(&acl);
     let url = format!("redis://shop:pass@127.0.0.1:{}", server.port);
     let storage = RedisOptions::new().prefix("t:").connect(&url).await.expect("connects");
@@ -65,14 +69,6 @@ pub(crate) async fn documented_rights_suffice(server: &Server) {
     let other = RedisOptions::new().prefix("other:").connect(&url).await.expect("connects");
     let error = other.set("k", "v".into(), Options::new()).await.expect_err("forbidden");
     assert!(error.to_string().contains("ACL"), "{error}");
-}
-
-/// A node of a cluster is not taken for a server that keeps what this storage promises.
-pub(crate) async fn clusters_are_refused(name: &str) {
-    let server = Server::start(name, "cluster", &["--cluster-enabled", "yes"]);
-    let Err(error) = client(server.port, PATIENCE).await else { panic!("connects to a cluster") };
-    assert_eq!(error.kind(), ErrorKind::Backend);
-    assert!(error.to_string().contains("cluster"), "{error}");
 }
 
 /// Who is refused is told why, without the password.

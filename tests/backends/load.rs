@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,9 @@ pub(crate) struct Load {
 #[derive(Default)]
 struct Shared {
     acknowledged: AtomicU64,
+    /// Nobody begins a call, and how many have seen that.
+    is_held: AtomicBool,
+    waiting: AtomicUsize,
     failures: Mutex<BTreeMap<String, u64>>,
     kinds: Mutex<Vec<ErrorKind>>,
 }
@@ -89,6 +92,20 @@ impl Load {
         }
     }
 
+    /// Lets each writer end its call and begin no other.
+    pub(crate) async fn hold(&self) {
+        self.shared.is_held.store(true, SeqCst);
+        let begun = Instant::now();
+        while self.shared.waiting.load(SeqCst) < WRITERS {
+            assert!(begun.elapsed() < Duration::from_secs(60), "a call does not end");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.shared.is_held.store(false, SeqCst);
+    }
+
     /// Stops the writers and looks, with another client, at what is there.
     pub(crate) async fn end(
         self,
@@ -96,12 +113,23 @@ impl Load {
         server: &Server,
         recovery: Duration,
     ) -> Outcome {
-        self.stop.store(true, SeqCst);
         let storage = client(server.port, Duration::from_secs(10)).await.expect("connects");
+        self.end_of(fault, server.name(), &storage, recovery).await
+    }
+
+    /// The same of several servers, by a client of theirs.
+    pub(crate) async fn end_of(
+        self,
+        fault: &'static str,
+        server: &str,
+        storage: &RedisStorage,
+        recovery: Duration,
+    ) -> Outcome {
+        self.stop.store(true, SeqCst);
         let (mut lost, mut resurrected) = (0, 0);
         for task in self.tasks {
             for left in task.await.expect("a writer does not panic") {
-                let found = read(&storage, &left.user).await.expect("read");
+                let found = read(storage, &left.user).await.expect("read");
                 if found == left.state || Some(found) == left.or {
                     continue;
                 }
@@ -113,7 +141,7 @@ impl Load {
         let failures = self.shared.failures.lock().expect("no panic").clone();
         Outcome {
             fault,
-            server: server.name().to_owned(),
+            server: server.to_owned(),
             acknowledged: self.shared.acknowledged.load(SeqCst),
             lost,
             resurrected,
@@ -136,6 +164,7 @@ async fn write(
         let user = format!("w{writer}-{}", all.len());
         let mut left = Left { user, state: [None; KEYS], or: None, deleted: BTreeSet::new() };
         while !stop.load(SeqCst) && left.or.is_none() {
+            shared.wait_while_held().await;
             number += 1;
             let key = number as usize * 7 % KEYS;
             let mut next = left.state;
@@ -180,6 +209,17 @@ async fn write(
 }
 
 impl Shared {
+    async fn wait_while_held(&self) {
+        if !self.is_held.load(SeqCst) {
+            return;
+        }
+        self.waiting.fetch_add(1, SeqCst);
+        while self.is_held.load(SeqCst) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
     fn note(&self, error: &Error) {
         assert!(!format!("{error} {error:?}").contains(PASSWORD), "an error shows the password");
         let words = error.to_string();

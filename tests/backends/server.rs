@@ -15,8 +15,19 @@ use scopecache::{RedisOptions, RedisStorage, Result};
 /// What no error may show.
 pub(crate) const PASSWORD: &str = "a-secret-that-nobody-sees";
 
+/// The file of a sentinel, where it also writes down what it learns.
+const SENTINEL: &str = "sentinel.conf";
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What becomes of a primary.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    Killed,
+    /// It ends no connection, and goes on later as if nothing had been.
+    Paused,
+}
 
 /// A server that a test may do anything to; it ends with this.
 pub(crate) struct Server {
@@ -37,9 +48,17 @@ impl Server {
     }
 
     pub(crate) fn start_at(name: &str, purpose: &str, args: &[&str], skew: Option<&str>) -> Self {
-        let folder = home().join("data").join(format!("{name}-{purpose}"));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
+        Self::start_in(name, empty_folder(name, purpose), args, skew)
+    }
+
+    /// One that watches others, as its configuration says.
+    pub(crate) fn start_sentinel(name: &str, purpose: &str, configuration: &str) -> Self {
+        let folder = empty_folder(name, purpose);
+        std::fs::write(folder.join(SENTINEL), configuration).expect("a file");
+        Self::start_in(name, folder, &["--sentinel"], None)
+    }
+
+    fn start_in(name: &str, folder: PathBuf, args: &[&str], skew: Option<&str>) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let skew = skew.map(str::to_owned);
         let port = free_port();
@@ -80,6 +99,13 @@ impl Server {
         let skew = self.skew.as_deref();
         self.child = launch(&self.name, self.port, &self.folder, &self.args, skew);
         self.await_answer();
+    }
+
+    pub(crate) fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::Killed => self.kill(),
+            Fault::Paused => self.pause(),
+        }
     }
 
     pub(crate) fn pause(&self) {
@@ -155,7 +181,11 @@ const CONSTRAINTS: &str = "basicConstraints=critical,CA:FALSE";
 
 /// A client with a password and a prefix, which errors are not to show.
 pub(crate) async fn client(port: u16, timeout: Duration) -> Result<RedisStorage> {
-    RedisOptions::new().prefix("t:").timeout(timeout).connect(&url(port)).await
+    client_of(&url(port), timeout).await
+}
+
+pub(crate) async fn client_of(url: &str, timeout: Duration) -> Result<RedisStorage> {
+    RedisOptions::new().prefix("t:").timeout(timeout).connect(url).await
 }
 
 pub(crate) fn url(port: u16) -> String {
@@ -182,8 +212,21 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        // A node of a cluster listens 10,000 above it too, unless it can be told where.
+        if port <= u16::MAX - 10_000 {
+            return port;
+        }
+    }
+}
+
+fn empty_folder(name: &str, purpose: &str) -> PathBuf {
+    let folder = home().join("data").join(format!("{name}-{purpose}"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
 }
 
 fn launch(name: &str, port: u16, folder: &Path, args: &[String], skew: Option<&str>) -> Child {
@@ -195,6 +238,9 @@ fn launch(name: &str, port: u16, folder: &Path, args: &[String], skew: Option<&s
         let library = "packages/faketime/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
         command.env("SCOPECACHE_PRELOAD", home().join(library));
         command.env("FAKETIME", skew).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    if folder.join(SENTINEL).exists() {
+        command.env("SCOPECACHE_CONFIG", folder.join(SENTINEL));
     }
     command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
     let child = command.spawn().expect("scripts/backends has left the program");

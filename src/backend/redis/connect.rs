@@ -1,19 +1,22 @@
 //! How a client is made.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::aio::ConnectionManagerConfig;
+use redis::cluster::ClusterClient;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisResult, Value, pipe};
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value};
 #[cfg(feature = "redis-tls")]
-use redis::{ConnectionAddr, TlsCertificates};
+use redis::{ConnectionAddr, TlsCertificates, TlsMode};
 #[cfg(feature = "redis-tls")]
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::RedisStorage;
-use super::call::Line;
+use super::address::{Address, Sentinels};
+use super::call::{Introduction, Line};
 use super::failure::READ_ONLY;
+use super::wire::Servers;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The oldest interface that will do: `ZADD GT`.
@@ -42,9 +45,9 @@ pub struct RedisOptions {
 }
 
 /// What a server says of itself.
-pub(super) struct Server {
+struct Server {
     /// Whether it ends single fields of a hash by itself.
-    pub(super) fields_expire: bool,
+    fields_expire: bool,
     mode: String,
     role: String,
     version: String,
@@ -101,20 +104,79 @@ impl RedisOptions {
         if self.timeout.is_zero() {
             return Err(Error::options("a timeout must be longer than zero"));
         }
-        let line = self.line(url).map_err(|_| {
+        let servers = self.servers(url).map_err(|_| {
             // Its words may show the URL, and with it the password.
-            Error::options("the URL must be redis://[user:password@]host[:port][/database]")
+            Error::options(
+                "the URL must be redis://[user:password@]host[:port][/database], \
+                 redis+cluster://[user:password@]host[:port][,host[:port]..], or \
+                 redis+sentinel://[user:password@]host[:port][,host[:port]..]/name[/database]",
+            )
         })?;
-        // The first call makes the connection.
-        let mut questions = pipe();
-        questions.cmd("HELLO").cmd("COMMAND").arg("INFO").arg("HPEXPIREAT");
-        let (hello, known) = line.ask(line.end_of(None), &questions).await?;
-        let server = Server::new(&hello, &known);
-        server.check()?;
-        Ok(RedisStorage::new(line, self, &server))
+        let line = Line::new(servers, self.timeout);
+        // This makes the connection.
+        let introductions = line.introductions(line.end_of(None)).await?;
+        let servers: Vec<_> = introductions.iter().map(Server::new).collect();
+        servers.iter().try_for_each(|server| server.check(line.is_of_cluster()))?;
+        let fields_expire = servers.iter().all(|server| server.fields_expire);
+        Ok(RedisStorage::new(line, self, fields_expire))
     }
 
-    fn line(&self, url: &str) -> RedisResult<Line> {
+    fn servers(&self, url: &str) -> RedisResult<Servers> {
+        match Address::parse(url)? {
+            Address::One(info) => {
+                let client = self.client((*info).set_tcp_settings(self.tcp()))?;
+                let config = ConnectionManagerConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(None)
+                    .set_number_of_retries(2)
+                    .set_max_delay(Duration::from_millis(500));
+                Ok(Servers::One(Box::new((client, config))))
+            }
+            Address::Cluster(nodes) => {
+                #[cfg(feature = "redis-tls")]
+                let tls = nodes.iter().any(is_tls).then(|| self.certificates());
+                // What was sent may have been carried out: the driver is to send nothing twice. A node that
+                // does not answer is not to keep everybody from learning who took its place.
+                let builder = ClusterClient::builder(nodes)
+                    .retries(0)
+                    .tcp_settings(self.tcp())
+                    .connection_timeout(self.timeout / 3)
+                    .response_timeout(self.timeout)
+                    .overall_response_timeout(None);
+                #[cfg(feature = "redis-tls")]
+                let builder = match tls {
+                    Some(certificates) => builder.certs(certificates),
+                    None => builder,
+                };
+                Ok(Servers::Cluster(Box::new(builder.build()?)))
+            }
+            Address::Sentinels(found) => {
+                #[cfg(feature = "redis-tls")]
+                let certificates = is_tls(&found.primary).then(|| self.certificates());
+                let tcp = self.tcp();
+                let ask = Box::new(move || {
+                    let builder = sentinels(&found, &tcp)?;
+                    #[cfg(feature = "redis-tls")]
+                    let builder = match &certificates {
+                        Some(certificates) => builder
+                            .set_client_to_redis_tls_mode(TlsMode::Secure)
+                            .set_client_to_redis_certificates(certificates.clone())
+                            .set_client_to_sentinel_certificates(certificates.clone()),
+                        None => builder,
+                    };
+                    builder.build()
+                });
+                // Whether that can be done is known now.
+                ask()?;
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(None);
+                Ok(Servers::Primary { ask, config })
+            }
+        }
+    }
+
+    fn tcp(&self) -> TcpSettings {
         let alive = TcpKeepalive::new()
             .with_time(Duration::from_secs(30))
             .with_interval(Duration::from_secs(10));
@@ -123,13 +185,7 @@ impl RedisOptions {
         // of an hour.
         #[cfg(any(target_os = "android", target_os = "linux"))]
         let tcp = tcp.set_user_timeout(self.timeout.saturating_mul(2).max(Duration::from_secs(1)));
-        let client = self.client(url.into_connection_info()?.set_tcp_settings(tcp))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(None)
-            .set_number_of_retries(2)
-            .set_max_delay(Duration::from_millis(500));
-        Line::new(client, config, self.timeout)
+        tcp
     }
 
     #[cfg(not(feature = "redis-tls"))]
@@ -139,21 +195,25 @@ impl RedisOptions {
 
     #[cfg(feature = "redis-tls")]
     fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
-        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        if !is_tls(&info) {
             return Client::open(info);
         }
+        Client::build_with_tls(info, self.certificates())
+    }
+
+    #[cfg(feature = "redis-tls")]
+    fn certificates(&self) -> TlsCertificates {
         // Without one the driver panics; the program's own choice stands.
         if CryptoProvider::get_default().is_none() {
             // Somebody else was faster: as good.
             let _ = ring::default_provider().install_default();
         }
-        let root_cert = self.root_certificate.clone();
-        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+        TlsCertificates { client_tls: None, root_cert: self.root_certificate.clone() }
     }
 }
 
 impl Server {
-    fn new(hello: &HashMap<String, Value>, known: &Value) -> Self {
+    fn new((hello, known): &Introduction) -> Self {
         let text = |name| match hello.get(name) {
             Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             Some(Value::SimpleString(text)) => text.clone(),
@@ -170,18 +230,18 @@ impl Server {
     /// # Errors
     ///
     /// Where the storage would not keep what it promises on this server.
-    fn check(&self) -> Result<()> {
+    fn check(&self, is_in_cluster: bool) -> Result<()> {
         let refused = |kind, words| Err(Error::with_detail(kind, words));
         let mut parts = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
         let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if self.mode == "cluster" {
-            let words = "the server is a node of a cluster, which is not supported; use a single \
-                primary, with replicas if you like";
+        if self.mode == "cluster" && !is_in_cluster {
+            let words = "the server is a node of a cluster; let the URL begin with `redis+cluster:` or \
+                `rediss+cluster:`";
             return refused(ErrorKind::Backend, words);
         }
         if self.mode == "sentinel" {
-            let words = "the server is a sentinel, which is not supported; use an address that \
-                follows the primary";
+            let words = "the server is a sentinel; let the URL be redis+sentinel://host:port,../name with \
+                the name of the primary";
             return refused(ErrorKind::Backend, words);
         }
         if version < OLDEST {
@@ -195,6 +255,37 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// How sentinels are asked, and their primary is spoken to.
+fn sentinels(found: &Sentinels, tcp: &TcpSettings) -> RedisResult<SentinelClientBuilder> {
+    let addresses = found.sentinels.iter().map(|sentinel| sentinel.addr().clone());
+    let own = found.sentinels.first().map(ConnectionInfo::redis_settings);
+    let primary = found.primary.redis_settings();
+    let mut builder =
+        SentinelClientBuilder::new(addresses, &found.name, SentinelServerType::Master)?
+            .set_client_to_redis_db(primary.db())
+            .set_client_to_redis_protocol(primary.protocol())
+            .set_client_to_redis_tcp_settings(tcp.clone())
+            .set_client_to_sentinel_tcp_settings(tcp.clone());
+    if let Some(username) = primary.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = primary.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(username) = own.and_then(|own| own.username()) {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = own.and_then(|own| own.password()) {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    Ok(builder)
+}
+
+#[cfg(feature = "redis-tls")]
+fn is_tls(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
 impl Default for RedisOptions {
@@ -211,16 +302,17 @@ mod tests {
         let text = |text: &str| Value::BulkString(text.into());
         let hello = [("mode", mode), ("role", role), ("version", version)];
         let hello = hello.map(|(name, value)| (name.to_owned(), text(value))).into();
-        Server::new(&hello, &Value::Array(vec![Value::Nil]))
+        Server::new(&(hello, Value::Array(vec![Value::Nil])))
     }
 
     #[test]
     fn a_server_that_would_break_promises_is_refused() {
-        let kind = |server: Server| server.check().map_err(|error| error.kind());
+        let kind = |server: Server| server.check(false).map_err(|error| error.kind());
         assert_eq!(kind(server("standalone", "master", "6.2.0")), Ok(()));
         assert_eq!(kind(server("standalone", "master", "10.0")), Ok(()));
         assert_eq!(kind(server("standalone", "master", "6.0.16")), Err(ErrorKind::Backend));
         assert_eq!(kind(server("cluster", "master", "7.0.0")), Err(ErrorKind::Backend));
+        assert!(server("cluster", "master", "7.0.0").check(true).is_ok());
         assert_eq!(kind(server("sentinel", "sentinel", "7.0.0")), Err(ErrorKind::Backend));
         assert_eq!(kind(server("standalone", "replica", "7.0.0")), Err(ErrorKind::Unavailable));
     }

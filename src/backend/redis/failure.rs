@@ -35,6 +35,16 @@ pub(super) fn failure(error: &RedisError) -> Error {
         }
         Some(code) => of_server(code),
         None if error.kind() == RedisKind::AuthenticationFailed => REFUSED,
+        None if error.kind() == RedisKind::InvalidClientConfig => (
+            ErrorKind::Backend,
+            "the servers are not of the kind that the URL names; `redis+cluster:` is for nodes of a \
+             cluster, `redis+sentinel:` for sentinels, `redis:` for a server of its own",
+        ),
+        None if error.kind() == RedisKind::MasterNameNotFoundBySentinel => (
+            ErrorKind::Unavailable,
+            "the sentinels know no primary of that name that is up; check the name in the URL, or wait \
+             for the failover",
+        ),
         None if error.is_io_error() || error.is_unrecoverable_error() => (
             ErrorKind::Unavailable,
             "the connection failed; check the address, TLS, and whether the server runs",
@@ -70,9 +80,14 @@ fn of_server(code: &str) -> (ErrorKind, &'static str) {
         "READONLY" => (ErrorKind::Unavailable, READ_ONLY),
         "LOADING" => (ErrorKind::Unavailable, "the server is loading its data; wait until it has"),
         "BUSY" => (ErrorKind::Unavailable, "a script keeps the server busy; wait until it ends"),
-        "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
+        "MASTERDOWN" | "CLUSTERDOWN" => {
             (ErrorKind::Unavailable, "the server has no primary at present; wait for the failover")
         }
+        "ASK" | "MOVED" | "TRYAGAIN" => (
+            ErrorKind::Unavailable,
+            "all the time the slot was on its way to another node of the cluster, or its node gone, and \
+             nothing was changed; try again, or mend the cluster (`redis-cli --cluster fix`)",
+        ),
         "NOREPLICAS" => {
             (ErrorKind::Unavailable, "too few replicas are connected, so the server refuses writes")
         }

@@ -23,26 +23,27 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(prefix: &str, namespace: Namespace<'_>) -> Self {
+        // No user looks like this: of theirs every `%` is followed by two digits.
+        let Some(id) = namespace.user() else { return Self::of_tag(prefix, "%") };
         let mut user = prefix.as_bytes().to_vec();
         user.push(b'{');
-        match namespace.user() {
-            // No user looks like this: of theirs every `%` is followed by two digits.
-            None => user.push(b'%'),
-            Some(id) => {
-                for byte in id.bytes() {
-                    match byte {
-                        // These would end the part that names the slot, or escape something.
-                        b'{' => user.extend(b"%7B"),
-                        b'}' => user.extend(b"%7D"),
-                        b'%' => user.extend(b"%25"),
-                        byte => user.push(byte),
-                    }
-                }
+        for byte in id.bytes() {
+            match byte {
+                // These would end the part that names the slot, or escape something.
+                b'{' => user.extend(b"%7B"),
+                b'}' => user.extend(b"%7D"),
+                b'%' => user.extend(b"%25"),
+                byte => user.push(byte),
             }
         }
         user.push(b'}');
         let session = namespace.session().unwrap_or_default().as_bytes().to_vec();
         Self { user, session }
+    }
+
+    /// Those that are no user's, by what stands between the braces.
+    pub(super) fn of_tag(prefix: &str, tag: &str) -> Self {
+        Self { user: format!("{prefix}{{{tag}}}").into_bytes(), session: Vec::new() }
     }
 
     /// Those of one of the user's sessions.
@@ -80,9 +81,14 @@ impl Names {
         hash
     }
 
-    /// Of the global namespace: the lists of sessions of deleted incarnations.
-    pub(super) fn dead(&self) -> Vec<u8> {
+    /// Of those that are no user's: the lists of sessions of deleted incarnations.
+    pub(super) fn waiting(&self) -> Vec<u8> {
         self.key(b"w")
+    }
+
+    /// What never exists.
+    pub(super) fn nothing(&self) -> Vec<u8> {
+        self.key(b"o")
     }
 
     fn key(&self, tag: &[u8]) -> Vec<u8> {
@@ -170,8 +176,10 @@ mod tests {
             namespaces.extend(ids.map(|session| Namespace::Session { user, session }));
         }
         let mut seen = std::collections::HashMap::new();
-        // The lists that wait are named in the global namespace alone.
-        seen.insert(Names::new("p", Namespace::Global).dead(), Namespace::Global);
+        // The lists that wait are named in the global namespace, or by a slot.
+        for tag in ["%", "%w0", "%w7", "%w25"] {
+            seen.insert(Names::of_tag("p", tag).waiting(), Namespace::Global);
+        }
         for namespace in namespaces {
             let names = Names::new("p", namespace);
             assert_eq!(seen.insert(names.hash(), namespace), None, "{namespace:?}");

@@ -1,4 +1,5 @@
-//! Redis and Valkey as a storage: servers with the interface of Redis 6.2 and up.
+//! Redis and Valkey as a storage: servers with the interface of Redis 6.2 and up, alone, as a cluster, or
+//! behind sentinels.
 //!
 //! ```text
 //!   {user}g          the incarnation of a user: eight bytes, gone with the user
@@ -7,7 +8,8 @@
 //!   {user}x          sorted set: ids of the sessions, by when their hashes end
 //!   {user}d<8 bytes> what {user}x was when that incarnation was deleted: waits to be unlinked
 //!   {%}g, {%}n       the same of the global namespace
-//!   {%}w             sorted set: names of all {user}d.., by when somebody last worked on them
+//!   {%}w             sorted set: names of all {user}d.., by when somebody last worked on them; on a
+//!                    cluster {%w<number>}w, of the users of one slot
 //!
 //!   item:  version 8 | created 8 | deadline 8 | sliding TTL 8 | last deadline 8 | value
 //! ```
@@ -24,10 +26,17 @@
 //! script that deletes, the others by the caller before its call answers. A caller that is dropped,
 //! fails or dies half way leaves a list that is known to all: once nobody has worked on it for ten
 //! seconds, every script that begins a user's incarnation, or deletes a user or session, does a step
-//! of the oldest. A write to a session that still waits unlinks it first.
+//! of the oldest. On a cluster there is such a list for each slot: see [`lists`]. A write to a session that
+//! still waits unlinks it first.
 //!
 //! **Why each call is atomic.** Every write is one script, which runs on the server at one moment. A
 //! client never looks first and writes then. Reads need no script: see [`read`].
+//!
+//! **A cluster** moves slots between nodes, key by key. A script names keys of its user's slot alone, and one
+//! that never exists: while the slot is on its way, the server refuses it before it begins. A read
+//! names two keys in two commands, each of which is refused once its key has gone, or never was there.
+//! What was refused waits and is sent again. No redirection is followed to a node that does not own the
+//! slot yet: what is not there yet would look absent.
 //!
 //! **Versions** are chosen by clients: numbers that follow each other from a random start of 64
 //! bits. Two clients that ever write as many as 2^40 items meet in a number with a probability of
@@ -41,20 +50,25 @@
 //!
 //! **Failure.** Every call ends at its timeout, that of the client unless it has one of its own.
 //! What was sent may still be carried out: see [`Options::with_timeout`]. Nothing is sent twice,
-//! except a script that the server says it does not know. A connection that broke is made anew by the
+//! except a script that the server says it does not know, and what a cluster's node says it did not do. A
+//! connection that broke is made anew by the
 //! calls that follow; they fail at once where that cannot be done.
 
+mod address;
 mod call;
 mod connect;
 mod failure;
 mod layout;
 mod list;
+mod lists;
 mod read;
 mod remove;
 mod scripts;
+mod wire;
 mod write;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,8 +76,8 @@ use redis::Cmd;
 
 use self::call::{Line, call};
 pub use self::connect::RedisOptions;
-use self::connect::Server;
 use self::layout::{Names, Stored, micros};
+use self::lists::Lists;
 use self::scripts::{Script, Scripts};
 use self::write::{How, Numbers};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,11 +96,13 @@ use crate::storage::{
 /// more, for all of them), `set_many` (one for each 16 MiB), `delete_many` (one for each 16,000 keys),
 /// the deletion of a user with more than 64 sessions (one for each 64, or 1,500 items in small ones), and
 /// listings: every page reads through the whole namespace, in steps of up to 512 names and about 256 KiB
-/// of items.
+/// of items. On a cluster `set_many` and `delete_many` take one for each 64 items or 250 keys, and each
+/// deletion of a user or session has a look at other slots beside its own call.
 ///
 /// # Consistency
 ///
-/// On one server all calls are linearizable, deletions of users and sessions included. A failover to
+/// All calls are linearizable, deletions of users and sessions included: a user is on one server, also of
+/// a cluster, and while it moves from one to another. A failover to
 /// a replica may lose the last writes that were acknowledged, deletions too: Redis replicates
 /// asynchronously.
 ///
@@ -98,7 +114,8 @@ use crate::storage::{
 ///
 /// # Errors
 ///
-/// `Unavailable` where the server cannot be reached, is loading, or is a read-only replica;
+/// `Unavailable` where the server cannot be reached, is loading, or is a read-only replica, and where a
+/// cluster's slot moves for longer than the call may take;
 /// `CapacityExceeded` where it has reached its `maxmemory`; `Timeout`; `Backend` for all else that it
 /// refuses. The source tells the server's code, never what was sent.
 ///
@@ -107,26 +124,30 @@ use crate::storage::{
 /// A call that is dropped is carried out wholly or not at all, possibly a little later: it may have
 /// been sent already. What a dropped deletion of a user leaves to be unlinked others unlink.
 pub struct RedisStorage {
-    line: Line,
-    scripts: Scripts,
+    line: Arc<Line>,
+    scripts: Arc<Scripts>,
     numbers: Numbers,
     prefix: String,
     max_value_bytes: usize,
     /// Whether the server ends single fields of a hash by itself.
     fields_expire: bool,
-    /// The key under which deleted incarnations are known that wait to be unlinked.
-    dead: Vec<u8>,
+    /// Where deleted incarnations are known that wait to be unlinked.
+    lists: Lists,
 }
 
 impl RedisStorage {
-    /// Returns a client of the server at `redis://[user:password@]host[:port][/database]`, or
-    /// `rediss://` for TLS, once it has answered.
+    /// Returns a client of the server at `redis://[user:password@]host[:port][/database]`, once it has
+    /// answered; of the cluster with nodes at `redis+cluster://[user:password@]host[:port][,host[:port]..]`;
+    /// or of the primary that sentinels know, at
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]..]/name[/database]`, with
+    /// `?sentinel=[user]:password` where they want that. `rediss` instead of `redis` is for TLS.
     ///
     /// # Errors
     ///
     /// `InvalidOptions` where the address cannot be understood; `Unavailable` where nobody answers
-    /// there, or a replica does; `Backend` where the credentials are refused, or the server is older
-    /// than Redis 6.2, a sentinel, or part of a cluster. None of them shows the address.
+    /// there, or a replica does, or sentinels know no primary of that name that is up; `Backend` where the
+    /// credentials are refused, or the server is older than Redis 6.2, or not of the kind that the address
+    /// names. None of them shows the address.
     ///
     /// # Panics
     ///
@@ -135,15 +156,16 @@ impl RedisStorage {
         RedisOptions::new().connect(url).await
     }
 
-    fn new(line: Line, options: RedisOptions, server: &Server) -> Self {
+    fn new(line: Line, options: RedisOptions, fields_expire: bool) -> Self {
+        let lists = if line.is_of_cluster() { Lists::of_slots } else { Lists::of_server };
         Self {
-            line,
-            scripts: Scripts::new(),
+            line: Arc::new(line),
+            scripts: Arc::new(Scripts::new()),
             numbers: Numbers::new(),
-            dead: Names::new(&options.prefix, Namespace::Global).dead(),
+            lists: lists(&options.prefix),
             prefix: options.prefix,
             max_value_bytes: options.max_value_bytes,
-            fields_expire: server.fields_expire,
+            fields_expire,
         }
     }
 
@@ -154,7 +176,7 @@ impl RedisStorage {
     /// A call of a script for a namespace; `base` is its hash, or what those of the user's sessions
     /// begin with.
     fn call(&self, script: &Script, names: &Names, base: &[u8]) -> Cmd {
-        call(script, names, base, &self.dead)
+        call(script, names, base, &self.lists.keys(names))
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::RedisStorage;
+use super::call::call;
 use super::layout::Names;
 use super::write::bytes_of;
 use crate::error::Result;
@@ -37,12 +38,14 @@ impl RedisStorage {
 
     /// Deletes a session; returns how many entries there were.
     pub(super) async fn remove_session(&self, names: &Names, end: Instant) -> Result<u64> {
+        self.look_after_others();
         let delete = self.call(&self.scripts.delete_session, names, &names.hash());
         self.line.run(end, &self.scripts.delete_session, &delete).await
     }
 
     /// Deletes a user; returns how many entries there were, as far as that is known.
     pub(super) async fn remove_user(&self, names: &Names, end: Instant) -> Result<u64> {
+        self.look_after_others();
         let mut delete = self.call(&self.scripts.delete_user, names, &names.base());
         delete.arg(&bytes_of(self.numbers.next()));
         let (mut removed, list): (u64, Vec<u8>) =
@@ -61,5 +64,30 @@ impl RedisStorage {
             is_more = more;
         }
         Ok(removed)
+    }
+
+    /// On a cluster, has a look at the lists of more slots, beside the call that deletes something.
+    fn look_after_others(&self) {
+        let Some(mut look) = self.lists.next() else { return };
+        let (line, scripts) = (self.line.clone(), self.scripts.clone());
+        tokio::spawn(async move {
+            let end = line.end_of(None);
+            let mut names = look.names();
+            if names.len() > 1 {
+                let lists: Vec<_> = names.iter().map(Names::waiting).collect();
+                let Ok(found) = line.which(end, &lists).await else { return look.part() };
+                look.pass(names.len());
+                let mut found = found.into_iter();
+                names.retain(|_| found.next() == Some(true));
+            } else {
+                look.pass(1);
+            }
+            for names in names {
+                let keys = [names.waiting(), names.nothing()];
+                let adopt = call(&scripts.adopt, &names, &names.base(), &keys);
+                // Where it cannot be had now, somebody will come by later.
+                while let Ok(true) = line.run(end, &scripts.adopt, &adopt).await {}
+            }
+        });
     }
 }

@@ -15,8 +15,8 @@ const ABANDONED: &str = "10000";
 /// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
 ///
 /// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
-/// the sessions' hashes begin with. Functions are made anew whenever a script runs, so each script has
-/// those alone that it needs.
+/// the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`]. Functions are made anew
+/// whenever a script runs, so each script has those alone that it needs.
 const HEAD: &str = r"
 local call = redis.call
 local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -154,11 +154,12 @@ local function sweep(list, goes_on)
   return removed, false
 end
 
--- A step for whoever died or gave up while sweeping.
+-- A step for whoever died or gave up while sweeping. Answers whether there was one.
 local function adopt()
   local due = whole(now_ms - ABANDONED)
   local list = call('ZRANGEBYSCORE', dead, '-inf', due, 'LIMIT', 0, 1)[1]
   if list then sweep(list, false) end
+  return list and 1 or 0
 end
 ";
 
@@ -275,6 +276,9 @@ local removed, is_more = sweep(ARGV[2], true)
 return {removed, is_more and 1 or 0}
 ";
 
+/// A step of what others have left, and nothing else.
+const ADOPT: &str = "return adopt()";
+
 /// A part of the keys of a hash, and the bytes that were looked at; what has expired goes on the way.
 const LIST_KEYS: &str = r"
 local names, seen = {}, 0
@@ -342,6 +346,7 @@ pub(super) struct Scripts {
     pub(super) delete_session: Script,
     pub(super) delete_user: Script,
     pub(super) sweep: Script,
+    pub(super) adopt: Script,
     pub(super) list_keys: Script,
     pub(super) list_sessions: Script,
 }
@@ -355,9 +360,9 @@ impl Scripts {
             Script { code, hash }
         };
         // Only the first write of an incarnation looks whether there is anything to sweep.
-        let adopt = format!("if is_first then {SWEEPING} adopt() end return stored");
+        let adopt_first = format!("if is_first then {SWEEPING} adopt() end return stored");
         Self {
-            write: script(&[STORING, WRITE, &adopt]),
+            write: script(&[STORING, WRITE, &adopt_first]),
             renew: script(&[STORING, RENEWING, RENEW]),
             touch: script(&[STORING, RENEWING, TOUCH]),
             take: script(&[TIDYING, TAKE]),
@@ -365,6 +370,7 @@ impl Scripts {
             delete_session: script(&[SWEEPING, DELETE_SESSION]),
             delete_user: script(&[SWEEPING, DELETE_USER]),
             sweep: script(&[SWEEPING, SWEEP]),
+            adopt: script(&[SWEEPING, ADOPT]),
             list_keys: script(&[TIDYING, LIST_KEYS]),
             list_sessions: script(&[LIST_SESSIONS]),
         }
