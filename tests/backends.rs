@@ -7,7 +7,7 @@ mod access;
 mod faults;
 #[path = "backends/lab.rs"]
 mod lab;
-#[path = "backends/load.rs"]
+#[path = "support/load.rs"]
 mod load;
 #[path = "backends/server.rs"]
 mod server;
@@ -71,7 +71,7 @@ fn faults_lose_nothing_and_bring_nothing_back() {
     .flatten()
     .chain(off_by_a_day())
     .collect();
-    println!("fault                server     acknowledged   lost resurrections  s to recover");
+    println!("fault                server        acknowledged   lost resurrections  s to recover");
     for outcome in &outcomes {
         println!("{outcome}");
     }

@@ -48,6 +48,12 @@ impl Session for Postgres {
         }
     }
 
+    async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        // On in a standby too. The next transaction begins with the default of now.
+        let row = raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
+        Ok(row.try_get::<&str, _>(0)? == "off")
+    }
+
     async fn say(
         connection: &mut PgConnection,
         statement: &'static str,
