@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use scopecache::{Error, ErrorKind, Options, SqlStorage, Storage};
 
 use crate::faults::judge;
 use crate::load::Load;
 use crate::own::{Own, Setup};
 use crate::server::{kinds, on_kinds, until};
+
+/// Of one that fits a page of the server: MariaDB 10.11 itself dies of many a larger one on a full disk.
+const VALUE_BYTES: usize = 1 << 12;
 
 /// All that the server writes lies on a disk that is full for a while, its log included.
 #[test]
@@ -31,17 +35,19 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
         assert_eq!(error.kind(), ErrorKind::CapacityExceeded, "{error:?}");
         assert!(error.to_string().contains("free some"), "{error}");
         // The first of another session, several at once: none of them is stored.
-        let items = vec![("many", vec![7; 1 << 19].into()); 2];
+        let names: Vec<String> = (0..64).map(|number| format!("many {number}")).collect();
+        let value = Bytes::from(vec![7; VALUE_BYTES]);
+        let items: Vec<_> = names.iter().map(|name| (&**name, value.clone())).collect();
         let error = storage.set_many(&items, keep).await.expect_err("there is no room");
         assert_eq!(error.kind(), ErrorKind::CapacityExceeded, "{error:?}");
-        assert_eq!(storage.get("many", keep).await.expect("reads go on"), None);
+        assert_eq!(storage.get("many 0", keep).await.expect("reads go on"), None);
         let kept = storage.get("k", keep).await.expect("reads go on").expect("it is kept");
         assert_eq!(kept.data, "v");
         // Who has to make room can.
         storage.delete(Options::new().with_user("large")).await.expect("deletes go on");
         own.disk().free();
         let begun = Instant::now();
-        storage.set("many", vec![7; 1 << 19].into(), keep).await.expect("there is room");
+        storage.set_many(&items, keep).await.expect("there is room");
         let recovery = begun.elapsed() + load.more(50).await;
         judge("disk full", &own.server, load, recovery).await;
     });
@@ -73,11 +79,11 @@ fn a_full_log_ends_the_server_and_loses_nothing() {
 /// Stores large values until there is no room for one more; the error.
 async fn fill(storage: &SqlStorage) -> Error {
     let place = Options::new().with_user("large").with_timeout(Duration::from_secs(30));
-    for number in 0..1000 {
-        let data = vec![7; 1 << 18];
+    for number in 0..10_000 {
+        let data = vec![7; VALUE_BYTES];
         if let Err(error) = storage.set(&number.to_string(), data.into(), place).await {
             return error;
         }
     }
-    panic!("a full disk takes a thousand values");
+    panic!("a full disk takes ten thousand values");
 }

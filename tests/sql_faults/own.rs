@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use crate::server::{Server, home, until};
 
@@ -97,6 +98,11 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         self.kill();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
