@@ -60,6 +60,9 @@ impl Own {
         }
         let url = match kind.split('-').next() {
             Some("postgresql") => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Some("mysql") => {
+                format!("mysql://root@127.0.0.1:{port}/scopecache?ssl-mode=DISABLED")
+            }
             _ => format!("mysql://root@127.0.0.1:{port}/scopecache"),
         };
         let child = launch(&mut command, &folder);
@@ -138,14 +141,18 @@ impl Disk {
         if !is_root() {
             unshare.arg("--map-root-user");
         }
-        let mount = format!("mount -t tmpfs -o mode=777,size={mib}m none \"$0\" && echo && exec cat");
+        let mount =
+            format!("mount -t tmpfs -o mode=777,size={mib}m none \"$0\" && echo && exec cat");
         unshare.args(["--mount", "sh", "-c", &mount]).arg(folder);
         let holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut holder = holder.expect("unshare runs");
         let mut line = String::new();
         let out = holder.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut line).expect("it can be read");
-        assert_eq!(line, "\n", "a small disk cannot be mounted: that needs root or user namespaces");
+        assert_eq!(
+            line, "\n",
+            "a small disk cannot be mounted: that needs root or user namespaces"
+        );
         Self { folder: folder.to_owned(), holder }
     }
 

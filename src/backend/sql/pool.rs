@@ -34,7 +34,8 @@ const MOST_RETRIES: u32 = 40;
 /// For how long a connection is trusted after it was asked.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-const SLOW: &str = "the server did not answer in time; see whether it is overloaded, or a row is held";
+const SLOW: &str =
+    "the server did not answer in time; see whether it is overloaded, or a row is held";
 
 /// For how long servers are told goodbye; then they are left to notice.
 const PATIENCE: Duration = Duration::from_secs(1);
