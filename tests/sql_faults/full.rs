@@ -36,7 +36,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
         assert!(error.to_string().contains("free some"), "{error}");
         // The first of another session, several at once: none of them is stored.
         let names: Vec<String> = (0..64).map(|number| format!("many {number}")).collect();
-        let value = Bytes::from(vec![7; VALUE_BYTES]);
+        let value = value();
         let items: Vec<_> = names.iter().map(|name| (&**name, value.clone())).collect();
         let error = storage.set_many(&items, keep).await.expect_err("there is no room");
         assert_eq!(error.kind(), ErrorKind::CapacityExceeded, "{error:?}");
@@ -80,10 +80,22 @@ fn a_full_log_ends_the_server_and_loses_nothing() {
 async fn fill(storage: &SqlStorage) -> Error {
     let place = Options::new().with_user("large").with_timeout(Duration::from_secs(30));
     for number in 0..10_000 {
-        let data = vec![7; VALUE_BYTES];
-        if let Err(error) = storage.set(&number.to_string(), data.into(), place).await {
+        if let Err(error) = storage.set(&number.to_string(), value(), place).await {
             return error;
         }
     }
     panic!("a full disk takes ten thousand values");
+}
+
+/// One that no server makes smaller.
+fn value() -> Bytes {
+    let mut state = 1_u64;
+    let next = || {
+        // The steps of Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(VALUE_BYTES).collect()
 }
