@@ -201,8 +201,8 @@ impl Hand {
     async fn plain_set(&self, key: &str) {
         let mut place = self.place().await;
         let driver = place.next();
-        let set = driver.run(driver.sql().plain_set, &[Arg::Id(key), Arg::Bytes(&VALUE)]);
-        set.await.expect("stored");
+        let item = [Arg::Id(key), Arg::Bytes(&VALUE)];
+        driver.run(driver.sql().plain_set, &item).await.expect("stored");
     }
 }
 
