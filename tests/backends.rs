@@ -9,7 +9,7 @@ mod cluster;
 mod faults;
 #[path = "backends/lab.rs"]
 mod lab;
-#[path = "backends/load.rs"]
+#[path = "support/load.rs"]
 mod load;
 #[path = "backends/sentinel.rs"]
 mod sentinel;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use redis::cmd;
 use scopecache::{ErrorKind, Options, Page, RedisOptions, Storage};
 
-use crate::server::{Certificate, PASSWORD, Server, client, free_port, url};
+use crate::load::PASSWORD;
+use crate::server::{Certificate, Server, client, free_port, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -9,8 +9,8 @@ use redis::{Cmd, cmd};
 use scopecache::{ErrorKind, Options, Page, RedisOptions, RedisStorage, Storage};
 
 use crate::access::RIGHTS;
-use crate::load::{Load, Outcome};
-use crate::server::{Certificate, Fault, PASSWORD, Proxy, Server, client_of, free_port, until};
+use crate::load::{Load, Outcome, PASSWORD};
+use crate::server::{Certificate, Fault, Proxy, Server, client_of, free_port, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -203,7 +203,7 @@ pub(crate) async fn moving(name: &str) -> Outcome {
     storage.set("stop", "v".into(), Options::new()).await.expect("stored");
     assert!(reader.await.expect("every read is right") > 0);
     let other = cluster.client(PATIENCE).await;
-    let outcome = load.end_of("slots moved", name, &other, recovery).await;
+    let outcome = load.end("slots moved", name, &*other, recovery).await;
     assert!(outcome.failures.is_empty(), "{outcome}");
     outcome
 }
@@ -321,7 +321,7 @@ pub(crate) async fn failed_over(name: &str, fault: Fault) -> Outcome {
     assert_eq!(storage.get("k", of_dead).await.expect("read").expect("copied").data, "before");
     load.more(100).await;
     let other = cluster.client(PATIENCE).await;
-    load.end_of(words, name, &other, recovery).await
+    load.end(words, name, &*other, recovery).await
 }
 
 /// Waits until a replica has all that its primary has.

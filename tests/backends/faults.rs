@@ -34,7 +34,7 @@ pub(crate) async fn killed(mut server: Server) -> Outcome {
         tokio::task::block_in_place(|| server.start_again());
         recovery = recovery.max(load.more(50).await);
     }
-    load.end("killed, restarted", &server, recovery).await
+    load.end("killed, restarted", server.name(), &server.other().await, recovery).await
 }
 
 /// Connections end in the middle of answers, a few bytes later each time.
@@ -49,7 +49,7 @@ pub(crate) async fn cut(server: Server) -> Outcome {
     }
     proxy.cut_after(-1);
     let recovery = load.more(50).await;
-    load.end("cut within answers", &server, recovery).await
+    load.end("cut within answers", server.name(), &server.other().await, recovery).await
 }
 
 /// Stopped as a whole: calls end at their timeouts, and nothing piles up.
@@ -74,7 +74,7 @@ pub(crate) async fn paused(server: Server) -> Outcome {
     assert!(after <= before + 2, "{before} tasks have become {after}");
     server.go_on();
     let recovery = load.more(50).await;
-    load.end("paused", &server, recovery).await
+    load.end("paused", server.name(), &server.other().await, recovery).await
 }
 
 /// Polls all of them at once.
@@ -134,7 +134,7 @@ pub(crate) async fn full(server: Server) -> Outcome {
     assert_eq!(storage.delete(Options::new().with_user("keep")).await.expect("room").entries, 1);
     server.ask::<()>(cmd("CONFIG").arg("SET").arg("maxmemory").arg("0"));
     let recovery = load.more(50).await;
-    load.end("maxmemory", &server, recovery).await
+    load.end("maxmemory", server.name(), &server.other().await, recovery).await
 }
 
 /// A primary that is made a replica, and a primary again: nobody connects to a replica, and whoever
@@ -150,7 +150,7 @@ pub(crate) async fn demoted(server: Server) -> Outcome {
     assert!(error.to_string().contains("primary"), "{error}");
     server.ask::<()>(cmd("REPLICAOF").arg("NO").arg("ONE"));
     let recovery = load.more(50).await;
-    load.end("demoted", &server, recovery).await
+    load.end("demoted", server.name(), &server.other().await, recovery).await
 }
 
 /// It forgets all scripts, again and again.
@@ -169,7 +169,7 @@ pub(crate) async fn forgetful(server: Server) -> Outcome {
         load.more(20).await;
     }
     let recovery = load.more(1).await;
-    let outcome = load.end("scripts flushed", &server, recovery).await;
+    let outcome = load.end("scripts flushed", server.name(), &server.other().await, recovery).await;
     assert!(outcome.failures.is_empty(), "{outcome}");
     outcome
 }
@@ -209,7 +209,7 @@ pub(crate) async fn off_by_a_day(name: &str, skew: &str, fault: &'static str) ->
     }
     assert!(seen <= stored + ttl, "it was returned {:?} after its end", seen - stored - ttl);
     let recovery = load.more(1).await;
-    load.end(fault, &server, recovery).await
+    load.end(fault, server.name(), &server.other().await, recovery).await
 }
 
 /// Two delete one user at a time while others write to it: at the end, what was acknowledged after the
@@ -259,5 +259,5 @@ pub(crate) async fn two_deleters(server: Server) -> Outcome {
         storage.delete(ada).await.expect("deleted");
     }
     let recovery = load.more(1).await;
-    load.end("two deleters", &server, recovery).await
+    load.end("two deleters", server.name(), &server.other().await, recovery).await
 }

@@ -8,8 +8,8 @@ use scopecache::{ErrorKind, Options, RedisOptions, RedisStorage, Storage};
 
 use crate::access::RIGHTS;
 use crate::cluster::until_copied;
-use crate::load::{Load, Outcome};
-use crate::server::{Certificate, Fault, PASSWORD, Server, client_of, free_port, until};
+use crate::load::{Load, Outcome, PASSWORD};
+use crate::server::{Certificate, Fault, Server, client_of, free_port, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,7 +99,7 @@ pub(crate) async fn failed_over(name: &str, fault: Fault) -> Outcome {
     });
     load.more(50).await;
     let other = watched.client(PATIENCE).await;
-    load.end_of(words, name, &other, recovery).await
+    load.end(words, name, &*other, recovery).await
 }
 
 /// Sentinel and primary are reached through TLS alone.

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use redis::{Client, Cmd, FromRedisValue};
 use scopecache::{RedisOptions, RedisStorage, Result};
 
-/// What no error may show.
-pub(crate) const PASSWORD: &str = "a-secret-that-nobody-sees";
+use crate::load::PASSWORD;
 
 /// The file of a sentinel, where it also writes down what it learns.
 const SENTINEL: &str = "sentinel.conf";
@@ -86,6 +85,11 @@ impl Server {
         let client = Client::open(self.url())?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
         command.query(&mut connection)
+    }
+
+    /// A client of its own, for a look at what is there.
+    pub(crate) async fn other(&self) -> RedisStorage {
+        client(self.port, Duration::from_secs(10)).await.expect("connects")
     }
 
     /// By SIGKILL: it has no time to write anything.

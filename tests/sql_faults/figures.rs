@@ -28,10 +28,13 @@ impl Count<'_> {
         before(self.storage).await;
         call(self.storage).await;
         before(self.storage).await;
-        let (statements, rounds) = (self.storage.figures().statements, self.proxy.rounds());
+        let (old, rounds) = (self.storage.figures(), self.proxy.rounds());
         call(self.storage).await;
-        let statements = self.storage.figures().statements - statements;
-        assert_eq!(self.proxy.rounds() - rounds, statements, "a statement is a round trip");
+        let new = self.storage.figures();
+        let statements = new.statements - old.statements;
+        let asked = new.asked - old.asked;
+        let rounds = self.proxy.rounds() - rounds;
+        assert_eq!(rounds, statements + asked, "a statement is a round trip");
         statements
     }
 }

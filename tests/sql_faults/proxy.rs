@@ -3,15 +3,25 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::thread;
 
 const UNLIMITED: i64 = i64::MAX;
 
 pub(crate) struct Proxy {
     port: u16,
+    /// Where connections that begin now lead.
+    target: Arc<AtomicU16>,
+    line: Line,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Line {
     /// How many bytes of answers still pass.
     left: Arc<AtomicI64>,
+    /// How many connections were cut.
+    cuts: Arc<AtomicU64>,
     /// How often a client has begun to ask since it was answered.
     rounds: Arc<AtomicU64>,
 }
@@ -21,19 +31,28 @@ impl Proxy {
     pub(crate) fn new(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let proxy = Self {
-            port,
+        let line = Line {
             left: Arc::new(AtomicI64::new(UNLIMITED)),
-            rounds: Arc::new(AtomicU64::new(0)),
+            cuts: Arc::default(),
+            rounds: Arc::default(),
         };
-        let (left, rounds) = (Arc::clone(&proxy.left), Arc::clone(&proxy.rounds));
+        let proxy = Self { port, target: Arc::new(AtomicU16::new(target)), line };
+        let (line, target) = (proxy.line.clone(), Arc::clone(&proxy.target));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
-                pass(client, server, Arc::clone(&left), Arc::clone(&rounds));
+                // SeqCst: a switch of a test.
+                let target = ("127.0.0.1", target.load(Ordering::SeqCst));
+                let Ok(server) = TcpStream::connect(target) else { continue };
+                pass(client, server, line.clone());
             }
         });
         proxy
+    }
+
+    /// Leads connections that begin from now on to another port; the others stay.
+    pub(crate) fn lead_to(&self, target: u16) {
+        // SeqCst: as above.
+        self.target.store(target, Ordering::SeqCst);
     }
 
     /// The address with the proxy's port in place of the server's.
@@ -46,26 +65,28 @@ impl Proxy {
     /// Lets so many bytes of answers pass, then cuts every connection that has more to answer.
     pub(crate) fn cut_after(&self, bytes: i64) {
         // SeqCst: a switch of a test.
-        self.left.store(bytes, Ordering::SeqCst);
+        self.line.left.store(bytes, Ordering::SeqCst);
     }
 
     pub(crate) fn cut_no_more(&self) {
         self.cut_after(UNLIMITED);
     }
 
+    /// Connections cut so far.
+    pub(crate) fn cuts(&self) -> u64 {
+        // SeqCst: as above.
+        self.line.cuts.load(Ordering::SeqCst)
+    }
+
     /// Round trips so far, over all connections.
     pub(crate) fn rounds(&self) -> u64 {
         // SeqCst: read between calls, after what they have counted.
-        self.rounds.load(Ordering::SeqCst)
+        self.line.rounds.load(Ordering::SeqCst)
     }
 }
 
-fn pass(
-    mut client: TcpStream,
-    mut server: TcpStream,
-    left: Arc<AtomicI64>,
-    rounds: Arc<AtomicU64>,
-) {
+fn pass(mut client: TcpStream, mut server: TcpStream, line: Line) {
+    let Line { left, cuts, rounds } = line;
     let clone = |stream: &TcpStream| stream.try_clone().expect("a second handle");
     let (mut to_server, mut to_client) = (clone(&server), clone(&client));
     // Small answers are not to wait for each other.
@@ -95,7 +116,11 @@ fn pass(
                 let before = left.fetch_sub(count as i64, Ordering::SeqCst);
                 passed = usize::try_from(before).unwrap_or(0).min(count);
             }
-            if to_client.write_all(&buffer[..passed]).is_err() || passed < count {
+            if to_client.write_all(&buffer[..passed]).is_err() {
+                break;
+            }
+            if passed < count {
+                cuts.fetch_add(1, Ordering::SeqCst);
                 break;
             }
         }

@@ -14,8 +14,9 @@ use tokio::runtime::Runtime;
 /// How long anything may take that is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// One server at a time is hurt.
-static TURN: Mutex<()> = Mutex::new(());
+/// Kinds of servers; one test at a time has a kind.
+const KINDS: [&str; 3] = ["postgresql-15", "mariadb-10.11", "mysql-9"];
+static TURNS: [Mutex<()>; 3] = [const { Mutex::new(()) }; 3];
 
 static PREFIXES: AtomicUsize = AtomicUsize::new(0);
 
@@ -32,30 +33,56 @@ pub(crate) enum Raw {
     MySql(MySqlConnection),
 }
 
-/// Tries the fault on PostgreSQL, then on MariaDB.
+/// Tries the fault on PostgreSQL, MariaDB and MySQL, side by side.
 ///
 /// # Panics
 ///
 /// Where one of them does not run: tests that try nothing prove nothing.
-pub(crate) fn on_each(fault: impl AsyncFn(&Server)) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let file = std::env::var("SCOPECACHE_SERVERS")
+pub(crate) fn on_each(fault: impl AsyncFn(&Server) + Sync) {
+    on_kinds(&KINDS, async |kind| {
+        let list = home().join("servers");
+        let lines = std::fs::read_to_string(list).expect("the list of servers can be read");
+        let url = lines.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+        let url = url.unwrap_or_else(|| panic!("{kind} does not run"));
+        fault(&Server::new(kind, url.into())).await;
+    });
+}
+
+/// Gives the fault the names of all kinds, or some, side by side.
+pub(crate) fn on_kinds(kinds: &[&str], fault: impl AsyncFn(&str) + Sync) {
+    thread::scope(|scope| {
+        for (kind, turn) in KINDS.iter().zip(&TURNS).filter(|(kind, _)| kinds.contains(*kind)) {
+            let fault = &fault;
+            let trial = move || {
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                Runtime::new().expect("threads and a timer").block_on(fault(kind));
+            };
+            let named = thread::Builder::new().name((*kind).to_owned());
+            named.spawn_scoped(scope, trial).expect("a thread");
+        }
+    });
+}
+
+/// All kinds.
+pub(crate) fn kinds() -> &'static [&'static str] {
+    &KINDS
+}
+
+/// Where servers lie; see scripts/backends.
+pub(crate) fn home() -> PathBuf {
+    let list = std::env::var("SCOPECACHE_SERVERS")
         .expect("SCOPECACHE_SERVERS names no file; run scripts/backends test");
-    let lines = std::fs::read_to_string(file).expect("the list of servers can be read");
-    for name in ["postgresql-15", "mariadb-10.11"] {
-        let url = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        // Relaxed: only uniqueness is asked for.
-        let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
-        let server = Server {
-            name: name.into(),
-            url: url.unwrap_or_else(|| panic!("{name} does not run")).into(),
-            prefix: format!("f{}_{number}_", std::process::id()),
-        };
-        Runtime::new().expect("threads and a timer").block_on(fault(&server));
-    }
+    PathBuf::from(list).canonicalize().expect("it is there").parent().expect("a folder").into()
 }
 
 impl Server {
+    /// One that runs, and tables of their own there.
+    pub(crate) fn new(name: &str, url: String) -> Self {
+        // Relaxed: only uniqueness is asked for.
+        let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
+        Self { name: name.into(), url, prefix: format!("f{}_{number}_", std::process::id()) }
+    }
+
     /// Without cleaning in the background, so that figures are those of the calls.
     pub(crate) fn options(&self) -> SqlOptions {
         SqlOptions::new().prefix(&self.prefix).clean_every(None)
@@ -66,12 +93,15 @@ impl Server {
     }
 
     pub(crate) async fn raw(&self) -> Raw {
-        let raw = if self.is_postgres() {
+        self.try_raw().await.expect("the server answers")
+    }
+
+    pub(crate) async fn try_raw(&self) -> sqlx::Result<Raw> {
+        if self.is_postgres() {
             PgConnection::connect(&self.url).await.map(Raw::Postgres)
         } else {
             MySqlConnection::connect(&self.url).await.map(Raw::MySql)
-        };
-        raw.expect("the server answers")
+        }
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -85,7 +115,7 @@ impl Server {
 
     /// Where it lives.
     pub(crate) fn folder(&self) -> PathBuf {
-        root().join("target/backends/data").join(&self.name)
+        home().join("data").join(&self.name)
     }
 
     fn pid(&self) -> u32 {
@@ -107,7 +137,8 @@ impl Server {
 
     /// Starts it again, on its old port and data.
     pub(crate) fn revive(&self) {
-        let mut script = Command::new(root().join("scripts/backends"));
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/backends");
+        let mut script = Command::new(script);
         script.args(["revive", &self.name, &self.port().to_string()]);
         let status = script.stdout(Stdio::null()).status().expect("the script can be run");
         assert!(status.success(), "{} does not start again", self.name);
@@ -199,11 +230,6 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < LIMIT, "{what}: not so after {LIMIT:?}");
-        tokio::task::yield_now().await;
-        thread::yield_now();
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

@@ -49,14 +49,24 @@ enum About {
 const CROWDED: &str = "the server takes no more connections; lower max_connections, or raise its";
 const GONE: &str = "the connection failed; check the address and whether the server runs";
 
+const FULL: &str = "the server has no room; free some on its disk, tablespace or in its memory";
+const READ_ONLY: &str =
+    "the server is read-only; connect to the primary, or wait until it takes writes again";
+
+/// The error for a server that says, without being written to, that it is read-only.
+pub(super) fn read_only() -> Error {
+    Error::with_detail(ErrorKind::Unavailable, READ_ONLY)
+}
+
 /// Whether the server has undone the statement for the sake of another client.
 pub(super) fn is_for_another(error: &sqlx::Error) -> bool {
     about(error) == About::Another
 }
 
-/// Whether the connection may serve on.
-pub(super) fn leaves_connection_whole(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(_)) && about(error) != About::Gone
+/// Whether the connection may serve on: it is whole, and its server may carry out what is asked next.
+pub(super) fn leaves_connection_useful(error: &sqlx::Error) -> bool {
+    let is_over = matches!(about(error), About::Gone | About::ReadOnly);
+    matches!(error, sqlx::Error::Database(_)) && !is_over
 }
 
 /// The server's code: SQLSTATE, or the number that MariaDB and MySQL give besides.
@@ -78,11 +88,8 @@ pub(super) fn failure(error: &sqlx::Error) -> Error {
             ErrorKind::Unavailable,
             "TLS failed; check the certificates, and whether the feature `sql-tls` is on",
         ),
-        About::Full => (ErrorKind::CapacityExceeded, "the server's disk or tablespace is full"),
-        About::ReadOnly => (
-            ErrorKind::Unavailable,
-            "the server is read-only; connect to the primary, or wait for the failover",
-        ),
+        About::Full => (ErrorKind::CapacityExceeded, FULL),
+        About::ReadOnly => (ErrorKind::Unavailable, READ_ONLY),
         About::Crowded => (ErrorKind::Unavailable, CROWDED),
         About::Cancelled => (ErrorKind::Timeout, "the server ended the statement at its own limit"),
         About::Credentials => {

@@ -16,6 +16,9 @@ pub struct SqlFigures {
     pub retries: u64,
     /// Connections made.
     pub connections: u64,
+    /// Times that a connection was asked, before its use, whether its server takes writes: once a
+    /// second, after a failure, and when it was made. Each is a round trip that is no statement above.
+    pub asked: u64,
     /// Connections cut because their call timed out or was dropped before the server had answered.
     pub cut: u64,
     /// Expired items, and rows of namespaces that hold nothing, taken away by cleaning.
@@ -30,6 +33,7 @@ pub(super) struct Meters {
     pub(super) statements: Meter,
     pub(super) retries: Meter,
     pub(super) connections: Meter,
+    pub(super) asked: Meter,
     pub(super) cut: Meter,
     pub(super) cleaned: Meter,
     pub(super) failed_cleanings: Meter,
@@ -56,6 +60,7 @@ impl Meters {
             statements: self.statements.read(),
             retries: self.retries.read(),
             connections: self.connections.read(),
+            asked: self.asked.read(),
             cut: self.cut.read(),
             cleaned: self.cleaned.read(),
             failed_cleanings: self.failed_cleanings.read(),

@@ -110,14 +110,15 @@ const CHUNK: usize = 500;
 /// # Consistency
 ///
 /// On one server all calls are linearizable, deletions of users and sessions included. Whether a
-/// failover to a replica loses writes that were acknowledged is up to how the server replicates; reads
-/// of a replica are not linearizable. A connection pooler in between must keep sessions whole (PgBouncer:
+/// failover to a replica loses writes that were acknowledged is up to how the server replicates. A
+/// server that takes no writes is not read from either: it may be a replica, whose data are out of date;
+/// one that is demoted without losing its connections is left within a second. A connection pooler in between must keep sessions whole (PgBouncer:
 /// `pool_mode = session`).
 ///
 /// # Errors
 ///
 /// `Unavailable` where the server cannot be reached, takes no more connections or is read-only;
-/// `CapacityExceeded` where its disk is full; `Conflict` where the server undid a call for others'
+/// `CapacityExceeded` where its disk is full (reads and deletions go on); `Conflict` where the server undid a call for others'
 /// sake again and again, and nothing was changed; `Timeout`; `Backend` for all else that it refuses.
 /// The source tells the server's code, never what was sent.
 ///
@@ -146,7 +147,7 @@ impl SqlStorage {
     /// # Errors
     ///
     /// `InvalidOptions` where the address cannot be understood, or the feature of its server is not on;
-    /// `Unavailable` where nobody answers there; `Backend` where the credentials are refused, the
+    /// `Unavailable` where nobody answers there, or who does takes no writes; `Backend` where the credentials are refused, the
     /// database is not there, the user may not make tables, or a newer version of this library made
     /// them. None of them shows the address.
     ///

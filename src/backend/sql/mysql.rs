@@ -60,6 +60,14 @@ impl Session for MySql {
         }
     }
 
+    async fn takes_writes(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+        // A number or a word, as the server's version has it.
+        let ask = "SELECT CAST(@@global.read_only AS CHAR) IN ('0', 'OFF') \
+                   AND NOT @@global.innodb_read_only";
+        let row = raw_sql(ask).fetch_one(connection).await?;
+        Ok(row.try_get::<i64, _>(0)? == 1)
+    }
+
     async fn say(
         connection: &mut MySqlConnection,
         statement: &'static str,
@@ -83,7 +91,8 @@ impl MySqlEngine {
     /// Makes or updates the tables under a lock that all instances know. Each statement commits, and
     /// may be repeated; the lock goes with the connection, should this end half way.
     async fn migrate_in(&self, lease: &mut Lease<MySql>) -> Result<i64, sqlx::Error> {
-        let name = "CONCAT('sc:', SHA1(CONCAT(DATABASE(), '/', ?)))";
+        // A name has 64 characters; MySQL 9 has no shorter hash.
+        let name = "CONCAT('sc:', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 40))";
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
         // Longer than any call; what ends the wait is the end of the call.
         let lock = query(text(format!("SELECT GET_LOCK({name}, 86400)")));

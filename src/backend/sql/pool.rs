@@ -5,8 +5,9 @@
 //! and a server that sees it gone rolls back what was not committed. So a call that is given up holds
 //! no place in the pool, and there are never more connections than the pool has places.
 //!
-//! A connection that has served within the last second is taken as it is; one that idled longer, or
-//! since before the last failure, is asked first whether it lives.
+//! Each connection is asked once a second, before its next use, whether its server is there and takes
+//! writes; after a failure of any of them at once. One that does not is left: behind an address that
+//! follows the primary stands another server by then, and what a demoted one reads is out of date.
 //!
 //! (`sqlx` has a pool too. It sends a round trip of its own after each lease, tries a refused
 //! connection until the timeout, and takes back those whose call was dropped.)
@@ -23,15 +24,18 @@ use deadpool::managed::{
 use sqlx::{ConnectOptions, Connection, Database};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::failure::{failure, is_for_another, leaves_connection_whole};
+use super::failure::{failure, is_for_another, leaves_connection_useful, read_only};
 use super::figures::Meters;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a call is tried anew where the server keeps undoing it for others.
 const MOST_RETRIES: u32 = 40;
 
-/// For how long an idle connection is trusted.
+/// For how long a connection is trusted after it was asked.
 const TRUSTED: Duration = Duration::from_secs(1);
+
+const SLOW: &str =
+    "the server did not answer in time; see whether it is overloaded, or a row is held";
 
 /// For how long servers are told goodbye; then they are left to notice.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,6 +48,9 @@ pub(super) trait Session: Database {
         connection: &mut Self::Connection,
         timeout: Duration,
     ) -> Result<(), sqlx::Error>;
+
+    /// Asks whether the server takes writes: it is no replica, nor read-only for another reason.
+    async fn takes_writes(connection: &mut Self::Connection) -> Result<bool, sqlx::Error>;
 
     /// Sends a statement without parameters that answers nothing.
     async fn say(
@@ -68,31 +75,50 @@ struct Maker<DB: Session> {
     last_failure_us: AtomicU64,
 }
 
-impl<DB: Session> Manager for Maker<DB> {
-    type Type = DB::Connection;
-    type Error = sqlx::Error;
+/// A connection, and when it was last asked whether it is of use.
+struct Member<DB: Session> {
+    connection: DB::Connection,
+    asked: Instant,
+}
 
-    async fn create(&self) -> Result<DB::Connection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
-        self.meters.connections.add(1);
-        DB::set_up(&mut connection, self.timeout).await?;
-        Ok(connection)
+impl<DB: Session> Manager for Maker<DB> {
+    type Type = Member<DB>;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Member<DB>> {
+        let asked = Instant::now();
+        let connect = async {
+            let mut connection = self.options.connect().await?;
+            self.meters.connections.add(1);
+            DB::set_up(&mut connection, self.timeout).await?;
+            Ok(connection)
+        };
+        let connection = connect.await.map_err(|error: sqlx::Error| failure(&error))?;
+        let mut member = Member { connection, asked };
+        self.ask(&mut member).await?;
+        Ok(member)
     }
 
-    async fn recycle(
-        &self,
-        connection: &mut DB::Connection,
-        metrics: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
-        let idle = metrics.last_used();
-        if idle > TRUSTED || self.since_failure().is_some_and(|since| since <= idle) {
-            connection.ping().await?;
+    async fn recycle(&self, member: &mut Member<DB>, _: &Metrics) -> RecycleResult<Error> {
+        let since = member.asked.elapsed();
+        if since > TRUSTED || self.since_failure().is_some_and(|failure| failure <= since) {
+            self.ask(member).await?;
         }
         Ok(())
     }
 }
 
 impl<DB: Session> Maker<DB> {
+    async fn ask(&self, member: &mut Member<DB>) -> Result<()> {
+        member.asked = Instant::now();
+        self.meters.asked.add(1);
+        match DB::takes_writes(&mut member.connection).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(read_only()),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
     fn note_failure(&self) {
         let now_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         // Relaxed: a hint; whoever misses it meets the failure itself.
@@ -120,7 +146,7 @@ impl<DB: Session> Lease<DB> {
     /// The connection, for one more statement.
     pub(super) fn next(&mut self) -> &mut DB::Connection {
         self.meters.statements.add(1);
-        self.connection.as_mut().expect("it is there until the lease ends")
+        &mut self.connection.as_mut().expect("it is there until the lease ends").connection
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
@@ -197,7 +223,7 @@ impl<DB: Session> Pool<DB> {
                     }
                     Err(error) => error,
                 };
-                if leaves_connection_whole(&error) {
+                if leaves_connection_useful(&error) {
                     lease.is_answered = lease.roll_back().await;
                 } else {
                     self.connections.manager().note_failure();
@@ -213,7 +239,7 @@ impl<DB: Session> Pool<DB> {
         };
         match timeout_at(end, attempts).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::new(ErrorKind::Timeout)),
+            Err(_) => Err(Error::with_detail(ErrorKind::Timeout, SLOW)),
         }
     }
 
@@ -225,7 +251,7 @@ impl<DB: Session> Pool<DB> {
                 is_in_transaction: false,
                 is_answered: false,
             }),
-            Err(PoolError::Backend(error)) => Err(failure(&error)),
+            Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(Error::new(ErrorKind::Closed)),
             Err(_) => Err(Error::new(ErrorKind::Timeout)),
         }
@@ -236,9 +262,9 @@ impl<DB: Session> Pool<DB> {
         let idle = self.connections.retain(|_, _| false).removed;
         self.connections.close();
         let say_goodbye = async {
-            for connection in idle {
+            for member in idle {
                 // One that is broken already has ended as well.
-                let _ = connection.close().await;
+                let _ = member.connection.close().await;
             }
         };
         let _ = timeout(PATIENCE, say_goodbye).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, Row, query, raw_sql};
+use sqlx::{AssertSqlSafe, Postgres, Row, SqlStr, query, raw_sql};
 use tokio::time::Instant;
 
 use self::statements::Statements;
@@ -46,6 +46,12 @@ impl Session for Postgres {
             Err(error) if error.as_database_error().is_none() => Err(error),
             _ => Ok(()),
         }
+    }
+
+    async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        // On in a standby too. The next transaction begins with the default of now.
+        let row = raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
+        Ok(row.try_get::<&str, _>(0)? == "off")
     }
 
     async fn say(
@@ -105,7 +111,11 @@ impl Engine for PostgresEngine {
     async fn get(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Stored>> {
         let keys = &bytes_of(keys);
         let get = |mut lease: Lease<Postgres>| async move {
-            let get = query(self.sql.get.clone()).bind(at.user).bind(at.session).bind(keys);
+            let of = |text: &SqlStr| query(text.clone()).bind(at.user).bind(at.session);
+            let get = match keys[..] {
+                [key] => of(&self.sql.get_one).bind(key),
+                _ => of(&self.sql.get).bind(keys),
+            };
             let rows = get.fetch_all(lease.next()).await;
             (lease, rows.and_then(|rows| rows.iter().map(Stored::from_row).collect()))
         };
@@ -193,8 +203,12 @@ impl Engine for PostgresEngine {
     async fn delete_keys(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<u64> {
         let keys = &bytes_of(keys);
         let delete = |mut lease: Lease<Postgres>| async move {
-            let delete = query(self.sql.delete_keys.clone()).bind(at.user).bind(at.session);
-            let done = delete.bind(keys).execute(lease.next()).await;
+            let of = |text: &SqlStr| query(text.clone()).bind(at.user).bind(at.session);
+            let delete = match keys[..] {
+                [key] => of(&self.sql.delete_key).bind(key),
+                _ => of(&self.sql.delete_keys).bind(keys),
+            };
+            let done = delete.execute(lease.next()).await;
             (lease, done.map(|done| done.rows_affected()))
         };
         self.pool.run(end, delete).await

@@ -16,7 +16,9 @@ const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
 /// are chained by counts, which have to be known before the next one begins.
 pub(super) struct Statements {
+    /// Of several keys, and of one: that one is found at once also while a table has no statistics.
     pub(super) get: SqlStr,
+    pub(super) get_one: SqlStr,
     /// With a TTL of its own, and keeping that of what it overwrites.
     pub(super) upsert: [SqlStr; 2],
     pub(super) upsert_many: [SqlStr; 2],
@@ -26,6 +28,7 @@ pub(super) struct Statements {
     pub(super) touch: SqlStr,
     pub(super) renew: SqlStr,
     pub(super) delete_keys: SqlStr,
+    pub(super) delete_key: SqlStr,
     pub(super) lock_session: SqlStr,
     pub(super) delete_session: SqlStr,
     pub(super) lock_user: SqlStr,
@@ -80,6 +83,7 @@ impl Statements {
             get: text(format!(
                 "SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)"
             )),
+            get_one: text(format!("SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} {of_key}")),
             insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
             upsert: [format!("{one}{anew}"), format!("{one}{keeping}")].map(text),
             upsert_many: [format!("{many}{anew}"), format!("{many}{keeping}")].map(text),
@@ -99,6 +103,7 @@ impl Statements {
                 "{locked} SET exp = $4 {found} AND l.ver = $5 AND old.ttl = $6 AND old.exp < $4"
             )),
             delete_keys: text(format!("DELETE FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)")),
+            delete_key: text(format!("DELETE FROM {kv} {of_key}")),
             lock_session: text(format!("SELECT 1 FROM {sess} WHERE u = $1 AND s = $2 FOR UPDATE")),
             delete_session: text(format!(
                 "WITH d AS (DELETE FROM {kv} WHERE u = $1 AND s = $2 RETURNING 1), \

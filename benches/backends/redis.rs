@@ -1,22 +1,5 @@
-//! Redis and Valkey behind the interface beside the bare driver, on a server that runs already.
-//!
-//! ```sh
-//! scripts/backends bench           # starts one, runs this, ends it
-//! cargo bench --features redis --bench backends -- redis://127.0.0.1:6379
-//! ```
-//!
-//! Three do the same in turns, so that they share whatever else the machine does:
-//!
-//! - `scopecache`;
-//! - `by hand`: the driver alone with commands and a script that keep the same promises (a user goes at
-//!   one moment, TTLs exact by the server's clock, versions), as somebody would write them for this one
-//!   case;
-//! - `plain`: one command of the driver that promises nothing: `HGET`, `HSET`.
-//!
-//! The server writes nothing to its disk meanwhile: clients are compared.
-//!
-//! Then a user of 100,000 items is deleted: when it is invisible to another client, when it is unlinked,
-//! and how long the server was busy with one command at most, by its own slow log.
+//! Redis and Valkey. Then a user of 100,000 items is deleted: when it is invisible to another client, when
+//! it is unlinked, and how long the server was busy with one command at most, by its own slow log.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -29,8 +12,9 @@ use redis::{Client, Script, cmd, pipe};
 use scopecache::{Options, RedisOptions, RedisStorage, Storage};
 use tokio::runtime::Builder;
 
+use crate::compare::{Contest, Who, compare, print_head};
+
 const ROUNDS: usize = 10_000;
-const AT_ONCE: usize = 64;
 const VALUE: [u8; 200] = [7; 200];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const PREFIX: &str = "bench:";
@@ -72,22 +56,18 @@ struct Bench {
     keys: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Who {
-    Scopecache,
-    ByHand,
-    Plain,
+struct Sets<'b>(&'b Bench);
+struct Gets<'b>(&'b Bench);
+
+impl Contest for Sets<'_> {
+    async fn call(&self, who: Who, round: usize) {
+        self.0.set(who, round).await;
+    }
 }
 
-const ALL: [Who; 3] = [Who::Scopecache, Who::ByHand, Who::Plain];
-
-impl Who {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Scopecache => "scopecache",
-            Self::ByHand => "by hand",
-            Self::Plain => "plain",
-        }
+impl Contest for Gets<'_> {
+    async fn call(&self, who: Who, round: usize) {
+        self.0.get(who, round).await;
     }
 }
 
@@ -152,71 +132,6 @@ impl Bench {
             }
         }
     }
-
-    async fn call(&self, is_get: bool, who: Who, round: usize) {
-        match is_get {
-            true => self.get(who, round).await,
-            false => self.set(who, round).await,
-        }
-    }
-
-    /// One call at a time, in turns; then many at once, each for a while.
-    async fn compare(&self, what: &str, is_get: bool) {
-        let mut times = ALL.map(|_| Vec::with_capacity(ROUNDS));
-        for round in 0..ROUNDS {
-            for turn in 0..ALL.len() {
-                let index = (round + turn) % ALL.len();
-                let begun = Instant::now();
-                self.call(is_get, ALL[index], round).await;
-                times[index].push(begun.elapsed());
-            }
-        }
-        let mut many = [0.0; ALL.len()];
-        for pass in 0..6 {
-            let index = pass % ALL.len();
-            let (begun, mut done) = (Instant::now(), 0);
-            while begun.elapsed() < Duration::from_millis(700) {
-                together((0..AT_ONCE).map(|call| self.call(is_get, ALL[index], done + call))).await;
-                done += AT_ONCE;
-            }
-            let rate = done as f64 / begun.elapsed().as_secs_f64();
-            many[index] = f64::max(many[index], rate);
-        }
-        for times in &mut times {
-            times.sort_unstable();
-        }
-        let at = |index: usize, share: f64| {
-            times[index][(ROUNDS as f64 * share) as usize].as_secs_f64() * 1e6
-        };
-        for (index, who) in ALL.iter().enumerate() {
-            println!(
-                "{what:4} {:11} {:9.1} {:9.1} {:12.0} {:+12.1} %",
-                who.name(),
-                at(index, 0.5),
-                at(index, 0.99),
-                many[index],
-                (at(index, 0.5) / at(1, 0.5) - 1.0) * 100.0,
-            );
-        }
-    }
-}
-
-/// Polls all of them until all are done.
-async fn together(calls: impl Iterator<Item = impl Future<Output = ()>>) {
-    let mut calls: Vec<_> = calls.map(|call| Some(Box::pin(call))).collect();
-    std::future::poll_fn(|context| {
-        let mut is_pending = false;
-        for call in &mut calls {
-            if let Some(future) = call {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(()) => *call = None,
-                    std::task::Poll::Pending => is_pending = true,
-                }
-            }
-        }
-        if is_pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
 }
 
 /// What it takes to delete a user of 100,000 items.
@@ -299,28 +214,25 @@ fn is_script(command: &redis::Value) -> bool {
     matches!(command, redis::Value::BulkString(name) if name.starts_with(b"EVAL"))
 }
 
-fn main() {
-    let url = std::env::args().find(|arg| arg.starts_with("redis"));
-    let url = url.expect("the address of a server; scripts/backends bench starts one");
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let bench = Bench::new(&url).await;
-        // Clients are compared, not disks.
-        let mut memory_alone = cmd("CONFIG");
-        memory_alone.arg("SET").arg("appendonly").arg("no");
-        memory_alone.query_async::<()>(&mut bench.driver.clone()).await.expect("configured");
-        println!("call who         p50, us   p99, us   {AT_ONCE} at once/s   p50 beside by hand");
-        bench.compare("set", false).await;
-        bench.compare("get", true).await;
-        println!();
-        println!("sessions x items   invisible, ms  swept, ms  a step: p50, max, ms  another's get, max, ms");
-        for sessions in [1, 100, 1000, 1600, 10_000, 100_000] {
-            delete_user(&url, sessions).await;
-        }
-        bench.storage.delete(Options::new().with_user("ada")).await.expect("deleted");
-        let mut driver = bench.driver.clone();
-        let mut rest = cmd("DEL");
-        rest.arg("plain").arg("hand:{ada}g").arg("hand:{ada}s").arg("hand:{ada}x");
-        rest.query_async::<()>(&mut driver).await.expect("deleted");
-    });
+pub(crate) async fn run(url: &str) {
+    let bench = Bench::new(url).await;
+    // Clients are compared, not disks.
+    let mut memory_alone = cmd("CONFIG");
+    memory_alone.arg("SET").arg("appendonly").arg("no");
+    memory_alone.query_async::<()>(&mut bench.driver.clone()).await.expect("configured");
+    print_head();
+    compare("set", Who::ALL, ROUNDS, &Sets(&bench)).await;
+    compare("get", Who::ALL, ROUNDS, &Gets(&bench)).await;
+    println!();
+    println!(
+        "sessions x items   invisible, ms  swept, ms  a step: p50, max, ms  another's get, max, ms"
+    );
+    for sessions in [1, 100, 1000, 1600, 10_000, 100_000] {
+        delete_user(url, sessions).await;
+    }
+    bench.storage.delete(Options::new().with_user("ada")).await.expect("deleted");
+    let mut driver = bench.driver.clone();
+    let mut rest = cmd("DEL");
+    rest.arg("plain").arg("hand:{ada}g").arg("hand:{ada}s").arg("hand:{ada}x");
+    rest.query_async::<()>(&mut driver).await.expect("deleted");
 }

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use scopecache::{Error, ErrorKind, Options, RedisStorage, Storage};
+use scopecache::{Error, ErrorKind, Options, Storage};
 
-use crate::server::{PASSWORD, Server, client};
+/// What no error may show.
+pub(crate) const PASSWORD: &str = "a-secret-that-nobody-sees";
 
 const WRITERS: usize = 4;
 const KEYS: usize = 4;
@@ -59,12 +60,12 @@ struct Shared {
 
 impl Load {
     /// All writers share a client, as those of a program do.
-    pub(crate) fn start(storage: &Arc<RedisStorage>) -> Self {
+    pub(crate) fn start<S: Storage>(storage: &Arc<S>) -> Self {
         let (stop, shared) = (Arc::new(AtomicBool::new(false)), Arc::new(Shared::default()));
         let tasks = (0..WRITERS)
             .map(|writer| {
                 let (storage, stop, shared) = (storage.clone(), stop.clone(), shared.clone());
-                tokio::spawn(async move { write(writer, &storage, &stop, &shared).await })
+                tokio::spawn(async move { write(writer, &*storage, &stop, &shared).await })
             })
             .collect();
         Self { stop, shared, tasks }
@@ -106,30 +107,19 @@ impl Load {
         self.shared.is_held.store(false, SeqCst);
     }
 
-    /// Stops the writers and looks, with another client, at what is there.
+    /// Stops the writers and looks, with another client of the named server, at what is there.
     pub(crate) async fn end(
         self,
         fault: &'static str,
-        server: &Server,
-        recovery: Duration,
-    ) -> Outcome {
-        let storage = client(server.port, Duration::from_secs(10)).await.expect("connects");
-        self.end_of(fault, server.name(), &storage, recovery).await
-    }
-
-    /// The same of several servers, by a client of theirs.
-    pub(crate) async fn end_of(
-        self,
-        fault: &'static str,
         server: &str,
-        storage: &RedisStorage,
+        other: &dyn Storage,
         recovery: Duration,
     ) -> Outcome {
         self.stop.store(true, SeqCst);
         let (mut lost, mut resurrected) = (0, 0);
         for task in self.tasks {
             for left in task.await.expect("a writer does not panic") {
-                let found = read(storage, &left.user).await.expect("read");
+                let found = read(other, &left.user).await.expect("read");
                 if found == left.state || Some(found) == left.or {
                     continue;
                 }
@@ -154,7 +144,7 @@ impl Load {
 /// Writes and deletes, until told to stop; returns what must be there.
 async fn write(
     writer: usize,
-    storage: &RedisStorage,
+    storage: &dyn Storage,
     stop: &AtomicBool,
     shared: &Shared,
 ) -> Vec<Left> {
@@ -235,7 +225,7 @@ fn options(user: &str, key: usize) -> Options<'_> {
     Options::new().with_user_session(user, SESSIONS[key])
 }
 
-async fn read(storage: &RedisStorage, user: &str) -> scopecache::Result<State> {
+async fn read(storage: &dyn Storage, user: &str) -> scopecache::Result<State> {
     let mut state = [None; KEYS];
     for (key, value) in state.iter_mut().enumerate() {
         let item = storage.get("k", options(user, key)).await?;
@@ -258,10 +248,10 @@ impl fmt::Display for Outcome {
         let seconds = self.recovery.as_secs_f64();
         write!(
             f,
-            "{fault:20} {server:10} {acknowledged:12} {lost:6} {resurrected:12} {seconds:10.2}"
+            "{fault:20} {server:13} {acknowledged:12} {lost:6} {resurrected:12} {seconds:10.2}"
         )?;
         for (words, times) in &self.failures {
-            write!(f, "\n{:24}{times:6} x {words}", "")?;
+            write!(f, "\n{:27}{times:6} x {words}", "")?;
         }
         Ok(())
     }

@@ -1,75 +1,11 @@
-//! Many clients at once.
+//! Instances that clean.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use scopecache::{Options, SqlStorage, Storage};
+use scopecache::{Options, Storage};
 
 use crate::server::{on_each, until};
-
-#[test]
-fn two_clients_delete_a_user_while_others_write() {
-    const WRITERS: usize = 4;
-    const WRITES: usize = 150;
-    const SESSIONS: [&str; 3] = ["s", "t", "u"];
-    on_each(async |server| {
-        let user = Options::new().with_user("ada");
-        let left = Arc::new(AtomicUsize::new(WRITERS));
-        let mut clients: Vec<Arc<SqlStorage>> = Vec::new();
-        for _ in 0..WRITERS + 2 {
-            clients.push(Arc::new(server.connect().await.expect("it runs")));
-        }
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let (client, left) = (Arc::clone(&clients[writer]), Arc::clone(&left));
-                tokio::spawn(async move {
-                    for number in 0..WRITES {
-                        let session = SESSIONS[(number + writer) % SESSIONS.len()];
-                        let place = Options::new().with_user_session("ada", session);
-                        let key = (number % 5).to_string();
-                        client
-                            .set(&key, "v".into(), place)
-                            .await
-                            .expect("it is undone for others at most");
-                    }
-                    // SeqCst: a flag of a test.
-                    left.fetch_sub(1, Ordering::SeqCst);
-                })
-            })
-            .collect();
-        let deleters: Vec<_> = clients[WRITERS..]
-            .iter()
-            .map(|client| {
-                let (client, left) = (Arc::clone(client), Arc::clone(&left));
-                tokio::spawn(async move {
-                    let mut deletes = 0;
-                    // SeqCst: as above.
-                    while left.load(Ordering::SeqCst) > 0 {
-                        client.delete(user).await.expect("it is undone for others at most");
-                        deletes += 1;
-                    }
-                    deletes
-                })
-            })
-            .collect();
-        for writer in writers {
-            writer.await.expect("it does not panic");
-        }
-        let mut deletes = 0;
-        for deleter in deleters {
-            deletes += deleter.await.expect("it does not panic");
-        }
-        clients[0].delete(user).await.expect("it runs");
-        assert_eq!(server.rows().await, 0, "rows left of a deleted user");
-        let retries: u64 = clients.iter().map(|client| client.figures().retries).sum();
-        println!(
-            "{}: {} writes and {deletes} deletes of one user, {retries} attempts repeated",
-            server.name,
-            WRITERS * WRITES
-        );
-    });
-}
 
 #[test]
 fn two_instances_clean_at_once_and_take_nothing_that_lives() {

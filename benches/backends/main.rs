@@ -1,0 +1,35 @@
+//! Storages on servers beside the bare driver, on a server that runs already.
+//!
+//! ```sh
+//! scripts/backends bench                  # starts Redis, runs this, ends it
+//! scripts/backends bench postgresql-15    # or another one
+//! cargo bench --features redis,postgres,mysql --bench backends -- redis://127.0.0.1:6379
+//! ```
+//!
+//! Three do the same in turns, so that they share whatever else the machine does:
+//!
+//! - `scopecache`;
+//! - `by hand`: the driver alone with commands, a script or statements that keep the same promises (a user
+//!   goes at one moment, TTLs exact by the server's clock, versions), as somebody would write them for this
+//!   one case;
+//! - `plain`: one command or statement of the driver that promises nothing.
+//!
+//! The server does not wait for its disk meanwhile: clients are compared.
+
+mod compare;
+mod redis;
+mod sql;
+
+use tokio::runtime::Builder;
+
+fn main() {
+    let url = std::env::args().find(|arg| arg.contains("://"));
+    let url = url.expect("the address of a server; scripts/backends bench starts one");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        match url.starts_with("redis") {
+            true => redis::run(&url).await,
+            false => sql::run(&url).await,
+        }
+    });
+}

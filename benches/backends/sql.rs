@@ -1,0 +1,246 @@
+//! PostgreSQL, MariaDB and MySQL. A user that is deleted has two sessions of four keys.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use scopecache::{Options, SqlOptions, SqlStorage, Storage};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::driver::{Arg, Driver};
+use crate::compare::{Contest, Who, compare, print_head};
+
+#[path = "sql/driver.rs"]
+mod driver;
+
+const ROUNDS: usize = 4000;
+const DELETIONS: usize = 1000;
+
+/// As many as a storage has if nothing else is said.
+const CONNECTIONS: usize = 10;
+
+const VALUE: [u8; 200] = [7; 200];
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SESSIONS: [&str; 2] = ["s", "t"];
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+const ADA: Options<'_> = Options::new().with_user_session("ada", "s");
+
+struct Bench {
+    storage: SqlStorage,
+    hand: Hand,
+    keys: Vec<String>,
+}
+
+struct Gets<'b>(&'b Bench);
+struct Sets<'b>(&'b Bench);
+struct Deletions<'b>(&'b Bench);
+
+impl Contest for Gets<'_> {
+    async fn call(&self, who: Who, round: usize) {
+        let Bench { storage, hand, keys } = self.0;
+        let key = &keys[round % keys.len()];
+        let data = match who {
+            Who::Scopecache => storage.get(key, ADA).await.expect("read").expect("there").data,
+            Who::ByHand => hand.get("ada", "s", key).await.expect("there").into(),
+            Who::Plain => hand.plain_get(key).await.expect("there").into(),
+        };
+        assert_eq!(data.len(), VALUE.len());
+    }
+
+    fn sent(&self, who: Who) -> Option<u64> {
+        self.0.sent(who)
+    }
+}
+
+impl Contest for Sets<'_> {
+    async fn call(&self, who: Who, round: usize) {
+        let Bench { storage, hand, keys } = self.0;
+        let key = &keys[round % keys.len()];
+        match who {
+            Who::Scopecache => {
+                let value = Bytes::from_static(&VALUE);
+                storage.set(key, value, ADA.with_ttl(DAY)).await.expect("stored");
+            }
+            Who::ByHand => hand.set("ada", "s", key).await,
+            Who::Plain => hand.plain_set(key).await,
+        }
+    }
+
+    fn sent(&self, who: Who) -> Option<u64> {
+        self.0.sent(who)
+    }
+}
+
+impl Contest for Deletions<'_> {
+    async fn before(&self, who: Who, round: usize) {
+        let user = format!("user {round}");
+        for session in SESSIONS {
+            match who {
+                Who::Scopecache => {
+                    let items = KEYS.map(|key| (key, Bytes::from_static(&VALUE)));
+                    let place = Options::new().with_user_session(&user, session).with_ttl(DAY);
+                    self.0.storage.set_many(&items, place).await.expect("stored");
+                }
+                _ => {
+                    for key in KEYS {
+                        self.0.hand.set(&user, session, key).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn call(&self, who: Who, round: usize) {
+        let user = format!("user {round}");
+        let removed = match who {
+            Who::Scopecache => {
+                let user = Options::new().with_user(&user);
+                self.0.storage.delete(user).await.expect("deleted").entries
+            }
+            _ => self.0.hand.delete_user(&user).await,
+        };
+        assert_eq!(removed, (SESSIONS.len() * KEYS.len()) as u64);
+    }
+
+    fn sent(&self, who: Who) -> Option<u64> {
+        self.0.sent(who)
+    }
+}
+
+impl Bench {
+    fn sent(&self, who: Who) -> Option<u64> {
+        Some(match who {
+            Who::Scopecache => self.storage.figures().statements,
+            // Relaxed: a count of calls that have answered.
+            _ => self.hand.sent.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// The driver with statements that keep the promises of these three calls, and no more.
+///
+/// As in the storage, foreign keys order the inserts of a user and its deletion, deadlines and the time
+/// of creation are the server's, and versions the client's.
+struct Hand {
+    idle: Mutex<Vec<Driver>>,
+    places: Semaphore,
+    sent: AtomicU64,
+}
+
+/// A connection that goes back when this ends.
+struct Place<'h> {
+    driver: Option<Driver>,
+    hand: &'h Hand,
+    _permit: SemaphorePermit<'h>,
+}
+
+impl Hand {
+    async fn new(url: &str) -> Self {
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS {
+            idle.push(Driver::connect(url).await);
+        }
+        for statement in idle[0].tables() {
+            idle[0].say(&statement).await;
+        }
+        let places = Semaphore::new(CONNECTIONS);
+        Self { idle: Mutex::new(idle), places, sent: AtomicU64::new(0) }
+    }
+
+    async fn place(&self) -> Place<'_> {
+        let permit = self.places.acquire().await.expect("it is never closed");
+        let driver = self.idle.lock().expect("no panic").pop();
+        Place { driver, hand: self, _permit: permit }
+    }
+
+    async fn get(&self, user: &str, session: &str, key: &str) -> Option<Vec<u8>> {
+        let mut place = self.place().await;
+        let driver = place.next();
+        driver.get(driver.sql().get, &[Arg::Id(user), Arg::Id(session), Arg::Id(key)]).await
+    }
+
+    async fn set(&self, user: &str, session: &str, key: &str) {
+        // Relaxed: only uniqueness is asked for.
+        let version = Arg::Number(self.sent.load(Ordering::Relaxed).cast_signed());
+        let ttl_us = Arg::Number(DAY.as_micros() as i64);
+        let (user, session) = (Arg::Id(user), Arg::Id(session));
+        let item = [user, session, Arg::Id(key), Arg::Bytes(&VALUE), version, ttl_us];
+        let mut place = self.place().await;
+        let sql = place.driver().sql();
+        if place.next().run(sql.set, &item).await.is_some() {
+            return;
+        }
+        // The first of a session.
+        place.next().say("BEGIN").await;
+        place.next().run(sql.make_user, &[user]).await.expect("made");
+        place.next().run(sql.make_session, &[user, session]).await.expect("made");
+        place.next().run(sql.set, &item).await.expect("stored");
+        place.next().say("COMMIT").await;
+    }
+
+    /// Locks the user, so that what is inserted meanwhile is counted and goes too.
+    async fn delete_user(&self, user: &str) -> u64 {
+        let user = Arg::Id(user);
+        let mut place = self.place().await;
+        let sql = place.driver().sql();
+        place.next().say("BEGIN").await;
+        place.next().run(sql.lock_user, &[user]).await.expect("locked");
+        let keys = place.next().run(sql.delete_keys, &[user]).await.expect("deleted");
+        place.next().run(sql.delete_user, &[user]).await.expect("deleted");
+        place.next().say("COMMIT").await;
+        keys
+    }
+
+    async fn plain_get(&self, key: &str) -> Option<Vec<u8>> {
+        let mut place = self.place().await;
+        let driver = place.next();
+        driver.get(driver.sql().plain_get, &[Arg::Id(key)]).await
+    }
+
+    async fn plain_set(&self, key: &str) {
+        let mut place = self.place().await;
+        let driver = place.next();
+        let item = [Arg::Id(key), Arg::Bytes(&VALUE)];
+        driver.run(driver.sql().plain_set, &item).await.expect("stored");
+    }
+}
+
+impl Place<'_> {
+    fn driver(&mut self) -> &mut Driver {
+        self.driver.as_mut().expect("there are as many as places")
+    }
+
+    /// For one more statement.
+    fn next(&mut self) -> &mut Driver {
+        // Relaxed: as in `Bench::sent`.
+        self.hand.sent.fetch_add(1, Ordering::Relaxed);
+        self.driver()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.hand.idle.lock().expect("no panic").extend(self.driver.take());
+    }
+}
+
+pub(crate) async fn run(url: &str) {
+    let mut driver = Driver::connect(url).await;
+    let storage = SqlOptions::new().prefix("bench_").max_connections(CONNECTIONS);
+    // Nobody cleans meanwhile, neither here nor by hand.
+    let storage = storage.clean_every(None).timeout(Duration::from_secs(60));
+    for statement in driver.no_disk() {
+        driver.say(statement).await;
+    }
+    let bench = Bench {
+        storage: storage.connect(url).await.expect("connects"),
+        hand: Hand::new(url).await,
+        keys: (0..1000).map(|index| format!("key {index}")).collect(),
+    };
+    print_head();
+    compare("set", Who::ALL, ROUNDS, &Sets(&bench)).await;
+    compare("get", Who::ALL, ROUNDS, &Gets(&bench)).await;
+    let who = &[Who::Scopecache, Who::ByHand];
+    compare("delete_user", who, DELETIONS, &Deletions(&bench)).await;
+}
