@@ -51,14 +51,17 @@ enum Stage {
 }
 
 impl Gather {
-    /// Looks at up to `budget` buckets, or moves a stretch; answers what that was worth, zero
-    /// where there is nothing to do.
+    /// Looks at up to `budget` buckets, or moves a stretch if there is any budget; answers what that was
+    /// worth, zero where there is nothing to do.
     pub(super) fn step<V: Value, S>(
         &mut self,
         core: &Core<V, S>,
         budget: usize,
         guard: &Guard,
     ) -> usize {
+        if budget == 0 {
+            return 0;
+        }
         match &mut self.stage {
             Stage::Idle => {
                 if self.is_due(core.entries(), core.now()) && memory::has_huge_pages() {
@@ -89,7 +92,7 @@ impl Gather {
             Stage::Moving(stretches) => match stretches.pop() {
                 Some(stretch) => {
                     memory::move_to_huge_page(stretch);
-                    MOVE_WORTH
+                    MOVE_WORTH.min(budget)
                 }
                 None => {
                     self.stage = Stage::Idle;
