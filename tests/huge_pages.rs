@@ -8,7 +8,7 @@ use std::fs;
 
 use scopecache::{Cache, Maintenance};
 
-const ENTRIES: usize = 200_000;
+const ENTRIES: usize = 100_000;
 const VALUE: [u8; 100] = [7; 100];
 
 /// What of the process stands on huge pages, in bytes.

@@ -17,7 +17,7 @@ const VALUE_BYTES: usize = 1 << 12;
 /// All that the server writes lies on a disk that is full for a while, its log included.
 #[test]
 fn a_full_disk_refuses_writes_and_loses_nothing() {
-    on_kinds(kinds(), async |kind| {
+    on_kinds(&kinds(), async |kind| {
         let options: &[&str] = match kind {
             "postgresql-15" => &["-c", "max_wal_size=32MB", "-c", "min_wal_size=32MB"],
             "mariadb-10.11" => &["--innodb-log-file-size=8M"],

@@ -67,7 +67,7 @@ fn assert_is_told(error: &Error) {
 
 #[test]
 fn a_server_that_is_read_only_for_a_while_loses_nothing() {
-    on_kinds(kinds(), async |kind| {
+    on_kinds(&kinds(), async |kind| {
         let own = Own::start(kind, "read-only", Setup::default()).await;
         let server = &own.server;
         let mut raw = server.raw().await;
@@ -94,7 +94,7 @@ fn a_server_that_is_read_only_for_a_while_loses_nothing() {
 /// A client that only reads leaves a server that takes no more writes, too.
 #[test]
 fn who_only_reads_leaves_a_server_that_was_demoted() {
-    on_kinds(kinds(), async |kind| {
+    on_kinds(&kinds(), async |kind| {
         let own = Own::start(kind, "demoted", Setup::default()).await;
         let storage = own.server.connect().await.expect("it runs");
         storage.set("k", "v".into(), Options::new()).await.expect("it runs");
