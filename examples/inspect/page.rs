@@ -39,10 +39,14 @@ fn write_page(out: &mut String, now: &Snapshot, since: &Since<'_>) -> std::fmt::
     let share = stats.live_bytes as f64 / now.capacity_bytes.max(1) as f64;
     writeln!(
         out,
-        "memory    {} {} of {} live   {} retired   {} to reclaim",
+        "memory    {} {} of {} live",
         bar(share),
         bytes(stats.live_bytes),
         bytes(now.capacity_bytes),
+    )?;
+    writeln!(
+        out,
+        "freeing   {} retired   {} to reclaim",
         bytes(stats.retired_bytes),
         bytes(stats.pending_reclaim_bytes),
     )?;
