@@ -1,8 +1,8 @@
 //! Entries on huge pages.
 //!
 //! An allocator has its memory on pages of 4 KiB, so that nearly every read of a large cache also
-//! misses the processor's table of addresses (its TLB): at a million entries that is a quarter of a
-//! get. The table asks for huge pages when it is made; entries come one by one, from whatever
+//! misses the processor's table of addresses (its TLB): at a million entries that is an eighth to a
+//! quarter of a get. The table asks for huge pages when it is made; entries come one by one, from whatever
 //! allocator the program has, which does not ask. So maintenance looks, in slots alone, where
 //! entries stand, and has the system move each stretch of 2 MiB that is full of them onto one page
 //! (Linux 6.1 and later; see `madvise(2)`, `MADV_COLLAPSE`). To the program nothing moves.
