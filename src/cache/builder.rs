@@ -1,50 +1,26 @@
 //! How a cache is made.
 
+mod build;
 mod watch;
 
 use std::fmt;
-use std::hash::BuildHasher;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::budget::Budget;
-use crate::cache::Cache;
-use crate::cache::core::{Core, Settings, Weigher};
-use crate::cache::counts::Counts;
-#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-use crate::cache::driver::Driver;
-use crate::cache::listener::{Call, Listener};
-use crate::cache::refresh::Refreshing;
+use crate::cache::core::Weigher;
+use crate::cache::listener::Call;
 use crate::cache::upkeep::EVENTS;
-use crate::clock::{Clock, MockClock, nanos};
-use crate::directory::Shortcuts;
-#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-use crate::error::ErrorKind;
-use crate::error::{Error, Result};
+use crate::clock::MockClock;
 use crate::expiry::ExpiryPolicy;
 use crate::policy::Eviction;
-use crate::table::{MOST_SHARD_BUCKETS, SLOTS, Table};
 use crate::value::Value;
 
 /// Removals that wait for their listener, at most.
 const DEFAULT_REMOVAL_QUEUE: usize = 16 << 10;
-const MOST_REMOVAL_QUEUE: usize = 16 << 20;
 /// The bound on memory where none is given.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 const DEFAULT_MAX_VALUE_BYTES: usize = 16 << 20;
-const LEAST_MAX_RETIRED_BYTES: u64 = 4 << 20;
 const DEFAULT_TICK: Duration = Duration::from_secs(1);
-const LEAST_TICK: Duration = Duration::from_millis(10);
-/// Entries that a shard has at least: queues of fewer are no good at telling them apart.
-const ENTRIES_A_SHARD: u64 = 128;
-/// Bytes that an entry is guessed to take where the number of entries is not given.
-const GUESSED_ENTRY_BYTES: u64 = 128;
-/// Entries in a line at the expected number of entries: a full line has seven, and an uneven
-/// spread shall seldom need an overflow line.
-const ENTRIES_A_LINE: u64 = 4;
-/// A guess never makes a larger table; `expected_entries` may. 256 MiB of address space.
-const MOST_GUESSED_LINES: u64 = 1 << 22;
 
 /// What a write meets that finds a bound reached.
 ///
@@ -76,11 +52,11 @@ pub enum Maintenance {
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     Tokio(tokio::runtime::Handle),
-    /// Whoever calls [`Cache::maintain`]. Writers lend a hand where garbage piles up.
+    /// Whoever calls [`Cache::maintain`](crate::Cache::maintain). Writers lend a hand where garbage piles up.
     Manual,
 }
 
-/// Settings of a [`Cache`] to be; made by [`Cache::builder`].
+/// Settings of a [`Cache`](crate::Cache) to be; made by [`Cache::builder`](crate::Cache::builder).
 ///
 /// ```
 /// use scopecache::{Cache, OnFull};
@@ -260,7 +236,7 @@ impl<V: Value, S> CacheBuilder<V, S> {
     }
 
     /// The bytes that each user may hold, its sessions included; as much as there is room for by
-    /// default. [`Cache::set_user_quota`] sets another one for one user.
+    /// default. [`Cache::set_user_quota`](crate::Cache::set_user_quota) sets another one for one user.
     ///
     /// What counts is what [`Scope::usage`](crate::Scope::usage) tells: entries with their headers and
     /// keys. A user that would hold more gives up entries of its own, those first that were not asked
@@ -372,121 +348,6 @@ impl<V: Value, S> CacheBuilder<V, S> {
             kind: PhantomData,
         }
     }
-
-    /// Makes the cache.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidOptions` where a setting makes no sense; `Unavailable` where the system gives no
-    /// thread.
-    pub fn build(self) -> Result<Cache<V, S>>
-    where
-        S: BuildHasher<Hasher: Clone> + Send + Sync + 'static,
-    {
-        if self.max_bytes == 0 {
-            return Err(Error::options("max_bytes must be larger than zero"));
-        }
-        if self.max_entries == Some(0) {
-            return Err(Error::options("max_entries must be larger than zero"));
-        }
-        if self.tick < LEAST_TICK {
-            return Err(Error::options("a tick must be 10 ms or longer"));
-        }
-        if self.shards == Some(0) {
-            return Err(Error::options("shards must be larger than zero"));
-        }
-        if self.removal_queue == 0 || self.removal_queue > MOST_REMOVAL_QUEUE {
-            return Err(Error::options("removal_queue must be from 1 to 16,777,216"));
-        }
-        if self.max_value_bytes > (u32::MAX - 1) as usize {
-            return Err(Error::options("max_value_bytes must be less than 4 GiB"));
-        }
-        if let Some(expiry) = &self.expiry {
-            expiry.check()?;
-        }
-        if self.refresh_after == Some(Duration::ZERO) {
-            return Err(Error::options("refresh_after must be longer than zero"));
-        }
-
-        let guess = (self.max_bytes / GUESSED_ENTRY_BYTES).min(MOST_GUESSED_LINES * ENTRIES_A_LINE);
-        let guess = self.max_entries.map_or(guess, |most| most.min(guess));
-        let entries = self.expected_entries.map_or(guess, |entries| entries as u64);
-        let lines = entries.div_ceil(ENTRIES_A_LINE).max(1);
-        let Some(lines) = usize::try_from(lines).ok().filter(|&lines| lines <= 1 << 40) else {
-            return Err(Error::options("expected_entries is more than any memory holds"));
-        };
-        let table = Table::new(lines);
-        #[cfg(scopecache_loom)]
-        let shortcuts = Shortcuts::new(self.shortcuts);
-        #[cfg(not(scopecache_loom))]
-        let shortcuts = Shortcuts::new(table.buckets());
-        #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-        if self.huge_pages {
-            table.prefer_huge_pages();
-            shortcuts.prefer_huge_pages();
-        }
-
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let models = cfg!(any(scopecache_loom, scopecache_shuttle));
-        let usual = (4 * cores).next_power_of_two();
-        let most = (entries.min(self.max_entries.unwrap_or(u64::MAX)) / ENTRIES_A_SHARD).max(1);
-        let most = 1 << most.ilog2().min(12);
-        let shards = self.shards.unwrap_or(if models { 1 } else { usual.min(most) });
-        let least = table.buckets() / MOST_SHARD_BUCKETS;
-        let shards = shards.clamp(1, 1 << 12).next_power_of_two().max(least).min(table.buckets());
-
-        let queues = if models { 1 } else { shards.min(cores.next_power_of_two()) };
-        let listener =
-            self.on_removal.map(|call| Box::new(Listener::new(call, self.removal_queue, queues)));
-        let settings = Settings {
-            expiry: self.expiry,
-            refreshing: self.refresh_after.map(Refreshing::after),
-            max_value_bytes: self.max_value_bytes,
-            max_retired_bytes: self
-                .max_retired_bytes
-                .unwrap_or((self.max_bytes / 8).max(LEAST_MAX_RETIRED_BYTES)),
-            weigher: self.weigher,
-            eviction: match self.on_full {
-                OnFull::Evict => Some(self.eviction),
-                OnFull::Reject => None,
-            },
-            judges_large: self.judges_large,
-            huge_pages: self.huge_pages,
-            user_quota: self.user_quota,
-            max_entries: self.max_entries,
-            tick: nanos(self.tick),
-            events: self.events,
-            counts: self.records_stats.then(|| Box::new(Counts::new(shards))),
-            listener,
-        };
-        let clock = self.clock.map_or_else(Clock::system, Clock::mock);
-        let budget = Budget::new(self.max_bytes, shards);
-        let core =
-            Arc::new(Core::new(table, shortcuts, budget, shards, clock, self.hasher, settings));
-        match self.maintenance {
-            Maintenance::Manual => {}
-            #[cfg(any(scopecache_loom, scopecache_shuttle))]
-            // Models call `maintain` where they want it to happen.
-            _ => {}
-            #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-            Maintenance::Thread => {
-                let driver = Driver::thread(Arc::downgrade(&core))
-                    .map_err(|error| Error::with_source(ErrorKind::Unavailable, error))?;
-                start(&core, driver);
-            }
-            #[cfg(all(feature = "tokio", not(any(scopecache_loom, scopecache_shuttle))))]
-            Maintenance::Tokio(runtime) => {
-                start(&core, Driver::task(Arc::downgrade(&core), &runtime));
-            }
-        }
-        Ok(Cache::new(core))
-    }
-}
-
-#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
-fn start<V: Value, S>(core: &Core<V, S>, driver: Driver) {
-    let first = core.driver.set(driver);
-    debug_assert!(first.is_ok(), "a core is started once");
 }
 
 impl<V: Value, S> fmt::Debug for CacheBuilder<V, S> {
@@ -499,5 +360,3 @@ impl<V: Value, S> fmt::Debug for CacheBuilder<V, S> {
             .finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(SLOTS > 1, "a model with one slot a line has no slot order to get wrong");

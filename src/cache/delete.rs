@@ -52,6 +52,8 @@ impl<V: Value, S> Core<V, S> {
     }
 
     fn kill(&self, namespace: Namespace<'_>, death: Death, guard: &Guard) -> Removed {
+        // It comes while the node is looked up.
+        self.maintenance.prefetch_queue();
         // A deletion gives back bytes of nodes alone, to whichever shard.
         let account = self.budget.account(0);
         let Some((node, held)) = self.directory.kill(namespace, death, account, guard) else {

@@ -16,6 +16,7 @@ use crate::cache::quota::Trimmed;
 use crate::clock::Nanos;
 use crate::directory::{Detached, Node, NodeRef};
 use crate::item::Usage;
+use crate::memory::prefetch;
 use crate::reclaim::{Guard, pin};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
@@ -135,6 +136,13 @@ impl Maintenance {
             backlog_bytes: AtomicU64::new(0),
             worker: Mutex::new(Worker::default()),
         }
+    }
+
+    /// Starts to fetch what [`push`](Self::push) writes into the cache.
+    #[inline]
+    pub(crate) fn prefetch_queue(&self) {
+        prefetch(&self.queue);
+        prefetch(&self.backlog_bytes);
     }
 
     pub(crate) fn push(&self, job: Job) {

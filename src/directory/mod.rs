@@ -304,6 +304,8 @@ impl Directory {
     ) -> Option<(NodeRef, Usage)> {
         let mut killed = None;
         let mut kill = |node: &Node| {
+            // Past the flag, which waits for all reads before it.
+            node.prefetch_counts();
             if let Some(held) = node.kill(death) {
                 killed = Some((NodeRef::of(node), held));
             }

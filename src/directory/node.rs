@@ -153,15 +153,17 @@ impl Node {
         }
     }
 
-    /// Starts to fetch what an insertion will count in into the cache, here and in the user.
+    /// Starts to fetch what an insertion or a deletion counts in into the cache, here and in the user.
     #[inline]
     pub(crate) fn prefetch_counts(&self) {
         prefetch(&self.word);
         prefetch(&self.handles);
-        if let Some(user) = self.user() {
-            prefetch(&user.bytes);
-            user.sessions().inspect(|sessions| prefetch(&sessions.entries));
-        }
+        let user: &Self = match self.user() {
+            Some(user) => user,
+            None => self,
+        };
+        prefetch(&user.bytes);
+        user.sessions().inspect(|sessions| prefetch(&sessions.entries));
     }
 
     /// Starts to fetch what `is_named` will read into the cache.
