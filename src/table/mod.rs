@@ -158,12 +158,14 @@ impl<V: Value, O: Owner> Table<V, O> {
         prefetch(self.line(hash));
     }
 
-    /// Starts to fetch the entries with the hash's tag into the cache.
+    /// Starts to fetch the entries with the hash's tag into the cache: as much as a header, a short key
+    /// and a value of a line take, which begin anywhere in a line.
     #[inline]
     pub(crate) fn prefetch_entries(&self, hash: u64, guard: &Guard) {
         for (_, entry) in self.probe(hash, guard) {
-            prefetch(entry.as_ptr());
-            prefetch(entry.as_ptr().wrapping_byte_add(64));
+            for line in 0..3 {
+                prefetch(entry.as_ptr().wrapping_byte_add(64 * line));
+            }
         }
     }
 
