@@ -161,7 +161,8 @@ impl Budget {
         self.credit_limit.load(Ordering::Relaxed)
     }
 
-    /// Bytes in use; never more than [`most`](Self::most).
+    /// Bytes in use; never more than [`most`](Self::most). While the bound is raised it may for a moment be
+    /// less than what is in use: limit and free are two words.
     pub(crate) fn used(&self) -> u64 {
         // Relaxed: figures. Credits first: bytes that move from what is free to a credit meanwhile
         // count as in use rather than never.
