@@ -1,5 +1,6 @@
 //! Each rule of the policy in turn, in a cache with a plain map in place of the table.
 
+mod changes;
 mod ghosts;
 
 use std::collections::HashSet;

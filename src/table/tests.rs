@@ -1,12 +1,13 @@
 //! The protocol of the table step by step, in one thread: what two threads may meet of each other.
 
+use std::alloc::Layout;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::clock::NEVER;
 use crate::item::Version;
 use crate::reclaim::pin;
-use crate::value::{Blob, BlobInput, Extent};
+use crate::value::{Blob, BlobInput, Extent, allocated};
 
 /// Buckets of the tables here.
 const BUCKETS: usize = 4;
@@ -167,6 +168,8 @@ fn a_chain_grows_by_lines_and_gives_its_lowest_slot_to_the_next() {
     }
     assert_eq!(table.overflow_lines(), 2);
     assert_eq!(live(&table, &guard), keys);
+    let positions = table.probe(HASH, &guard).map(|(slot, _)| slot.position);
+    assert!(positions.eq(0..keys.len()), "who comes by finds each where it was claimed");
     for position in [SLOTS + 1, 1] {
         remove(&table, &slots[position], &guard);
         assert!(!table.remove(&slots[position]), "it has gone");
@@ -264,6 +267,18 @@ fn an_entry_remembers_three_hits_and_hands_one_more_on() {
     }
 }
 
+/// Who reports a removal asks that: one that was pending is decided by the question.
+#[test]
+fn what_was_never_live_has_not_lived_and_never_will() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let (born, unborn) = (claim(&table, b"k", &owner, &guard), claim(&table, b"l", &owner, &guard));
+    assert_eq!(help(&table, &born), State::Live);
+    for _ in 0..2 {
+        assert!(born.entry.has_lived() && !unborn.entry.has_lived());
+    }
+    assert_eq!((help(&table, &born), help(&table, &unborn)), (State::Live, State::Killed));
+}
+
 #[test]
 fn what_upkeep_remembers_changes_only_from_what_was_read() {
     let (owner, table, guard) = (owner("a"), table(), pin());
@@ -297,6 +312,21 @@ fn an_entry_is_booked_with_all_that_it_takes() {
     assert_eq!(whole(b"12345678", 8, None) + 16, whole(b"12345678", 8, sliding));
     assert_eq!(whole(b"12345678", 8, None) + 992, whole(b"12345678", 1000, None));
     assert_eq!(whole(b"12345678", 8, None) + 496, whole(&[1; 504], 8, None));
+}
+
+/// The entry holds a pointer to the load, which is in a block with two counters.
+#[test]
+fn a_placeholder_is_booked_with_its_load() {
+    let header = header(b"12345678", None);
+    let flight = std::sync::Arc::new(Flight::new());
+    let draft = Draft::<Blob, Whose>::placeholder(&header, flight);
+    let counters = Layout::new::<[usize; 2]>();
+    let (block, _) = counters.extend(Layout::new::<Flight>()).expect("it is small");
+    let pointer = Extent { len: 8, shared: false };
+    assert_eq!(
+        draft.bytes(),
+        Draft::<Blob, Whose>::bytes_of(&header, pointer) + allocated(block.size()) as u64
+    );
 }
 
 #[test]
@@ -354,4 +384,22 @@ fn who_waits_for_a_load_is_woken_when_it_has_ended_and_not_before() {
     // Relaxed: one thread.
     assert!(woken.0.load(Ordering::Relaxed));
     assert!(landing.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn who_waits_for_a_load_goes_on_when_it_has_ended_and_not_before() {
+    let (begun, begins) = std::sync::mpsc::channel();
+    for _ in 0..200 {
+        let (flight, begun) = (Flight::new(), begun.clone());
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| {
+                begun.send(()).expect("it is listened to");
+                flight.wait();
+                flight.outcome()
+            });
+            begins.recv().expect("it begins");
+            flight.land(Outcome::Stored);
+            assert_eq!(waiting.join().expect("no panic"), Outcome::Stored);
+        });
+    }
 }

@@ -128,6 +128,18 @@ fn a_million_handles_of_one_tick_fire_in_bounded_steps() {
     assert_eq!((wheel.len(), wheel.bytes()), (0, 0));
 }
 
+/// Block by block: each in the drop of the one before it would take a stack as long as the list.
+#[test]
+fn a_long_list_is_dropped_on_a_small_stack() {
+    let drops = || {
+        let mut wheel = Wheel::new(0);
+        (0..500_000).for_each(|handle| wheel.insert(handle, HOUR));
+        assert_eq!(wheel.len(), 500_000);
+    };
+    let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(drops);
+    thread.expect("a thread").join().expect("no panic");
+}
+
 #[test]
 fn skipped_ticks_cost_nothing() {
     for skipped in [HOUR, YEAR, 1000 * YEAR, u64::MAX - 1] {
