@@ -79,9 +79,10 @@ fn two_calls() {
     ];
     let mut orders = 0;
     for user in [None, Some("ada"), Some("eve")] {
-        for first in steps {
-            for second in steps {
-                orders += in_every_order(user, &[first, second]);
+        for (at, first) in steps.iter().enumerate() {
+            // The other way round they have the same orders.
+            for second in &steps[at..] {
+                orders += in_every_order(user, &[*first, *second]);
             }
         }
     }
@@ -111,7 +112,7 @@ fn a_login_a_save_and_a_delete() {
 fn a_change_of_users_a_log_out_and_a_sweep() {
     let moves = Step::Save(Some("eve"));
     let orders = in_every_order(Some("ada"), &[moves, Step::LogOut, Step::Sweep]);
-    assert!(orders > 1000, "{orders}");
+    assert!(orders > 500, "{orders}");
     println!("{orders} orders");
     in_every_order(None, &[Step::Save(Some("ada")), Step::LogOut, Step::Sweep]);
     in_every_order(Some("ada"), &[Step::Save(Some("ada")), Step::LogOut, Step::Sweep]);
