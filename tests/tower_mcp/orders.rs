@@ -8,7 +8,6 @@ use scopecache::{
     Cache, Capabilities, Condition, Listing, MockClock, Namespace, Options, Page, Removed, Result,
     Storage, StorageItem, TowerMcpStore, Version,
 };
-use tower_mcp::event_store::EventStore;
 use tower_mcp::session_store::SessionStore;
 
 use crate::common::{
@@ -122,7 +121,6 @@ enum Step {
     Create(Option<&'static str>),
     Load,
     Append,
-    Replay,
     Delete,
     DeleteUser,
 }
@@ -139,10 +137,9 @@ impl Step {
                 Self::Create(user) => store.create(&mut record("s", user)).await.expect("room"),
                 Self::Load => drop(store.load("s").await.expect("sound")),
                 Self::Append => append(&store, "s", 1).await,
-                Self::Replay => drop(store.replay_after("s", 0).await.expect("sound")),
                 Self::Delete => store.delete("s").await.expect("open"),
                 Self::DeleteUser => {
-                    drop(storage.delete(Options::new().with_user("ada")).await.expect("open"));
+                    storage.delete(Options::new().with_user("ada")).await.expect("open");
                 }
             }
         })
@@ -219,15 +216,15 @@ fn two_calls() {
         Step::Create(Some("ada")),
         Step::Load,
         Step::Append,
-        Step::Replay,
         Step::Delete,
         Step::DeleteUser,
     ];
     let mut orders = 0;
-    for user in [None, Some(None), Some(Some("ada")), Some(Some("eve"))] {
-        for first in steps {
-            for second in steps {
-                orders += in_every_order(user, &[first, second]);
+    for user in [None, Some(None), Some(Some("ada"))] {
+        for (at, first) in steps.iter().enumerate() {
+            // The other way round they have the same orders.
+            for second in &steps[at..] {
+                orders += in_every_order(user, &[*first, *second]);
             }
         }
     }
