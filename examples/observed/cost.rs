@@ -13,8 +13,10 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use crate::app;
 
 const KEYS: usize = 1000;
-const CALLS: usize = 100_000;
-const ROUNDS: usize = 15;
+
+/// So many take a millisecond or less, which is mostly not cut in two on a machine that has other things to do.
+const CALLS: usize = 1000;
+const ROUNDS: usize = 1001;
 
 /// A way to have a storage.
 struct Way {
@@ -38,6 +40,8 @@ pub(crate) fn measure() -> Result<(), Box<dyn Error>> {
     let unheard: Arc<dyn Storage> = Arc::new(Observed::new(Arc::clone(&bare)));
     let counted: Arc<dyn Storage> =
         metrics::with_local_recorder(&recorder, || Arc::new(Observed::new(Arc::clone(&bare))));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let keys: Vec<String> = (0..KEYS).map(|number| format!("key-{number}")).collect();
     println!("nanoseconds a call, medians of {ROUNDS} rounds, one thread, a user's {KEYS} keys;");
     println!("in brackets what is above the bare storage in the same round");
     // With a subscriber when what has none is done: one that once was there leaves checks behind.
@@ -59,7 +63,11 @@ pub(crate) fn measure() -> Result<(), Box<dyn Error>> {
         // One way after the other in each round, so that a slow moment of the machine meets them all.
         for _ in 0..ROUNDS {
             for way in &mut ways {
-                way.figures.push(round(&*way.storage, level)?);
+                let run = || runtime.block_on(time(&*way.storage, &keys));
+                way.figures.push(match level {
+                    None => run()?,
+                    Some(level) => tracing::subscriber::with_default(subscriber(level), run)?,
+                });
                 handle.run_upkeep();
             }
         }
@@ -82,32 +90,25 @@ pub(crate) fn measure() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn round(storage: &dyn Storage, level: Option<Level>) -> Result<Figures, Box<dyn Error>> {
-    let keys: Vec<String> = (0..KEYS).map(|number| format!("key-{number}")).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    // Who writes spans takes his time.
-    let calls = if level == Some(Level::DEBUG) { CALLS / 10 } else { CALLS };
-    let run = || runtime.block_on(time(storage, &keys, calls));
-    let Some(level) = level else { return Ok(run()?) };
-    let subscriber = tracing_subscriber::fmt()
+fn subscriber(level: Level) -> impl tracing::Subscriber + Send + Sync {
+    tracing_subscriber::fmt()
         .with_max_level(level)
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(io::sink)
-        .finish();
-    Ok(tracing::subscriber::with_default(subscriber, run)?)
+        .finish()
 }
 
 /// Of a get that hits and of an overwrite.
-async fn time(storage: &dyn Storage, keys: &[String], calls: usize) -> scopecache::Result<Figures> {
+async fn time(storage: &dyn Storage, keys: &[String]) -> scopecache::Result<Figures> {
     let ada = Options::new().with_user("ada");
-    let per_call = |begun: Instant| begun.elapsed().as_nanos() as f64 / calls as f64;
+    let per_call = |begun: Instant| begun.elapsed().as_nanos() as f64 / CALLS as f64;
     let begun = Instant::now();
-    for key in keys.iter().cycle().take(calls) {
+    for key in keys.iter().cycle().take(CALLS) {
         storage.set(key, "value".into(), ada).await?;
     }
     let set = per_call(begun);
     let begun = Instant::now();
-    for key in keys.iter().cycle().take(calls) {
+    for key in keys.iter().cycle().take(CALLS) {
         black_box(storage.get(key, ada).await?);
     }
     Ok(Figures { get: per_call(begun), set })

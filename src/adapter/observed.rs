@@ -124,7 +124,10 @@ impl Observed {
         done: impl FnOnce(&T) -> Done + Send,
     ) -> Result<T> {
         let watch = Watch::begin(&self.meters, &call);
-        let answer = watch.trace().follow(answer).await;
+        let answer = match watch.trace() {
+            trace if trace.is_heard() => trace.follow(answer).await,
+            _ => answer.await,
+        };
         watch.end(answer.as_ref().map(done).map_err(|error| error.kind()));
         answer
     }
