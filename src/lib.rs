@@ -8,6 +8,7 @@ mod planted;
 #[cfg(any(
     feature = "metrics",
     feature = "rmcp_3",
+    feature = "tower_mcp_0_25",
     feature = "tracing",
     feature = "tower_sessions_0_14",
     feature = "tower_sessions_0_15"
@@ -45,6 +46,8 @@ use self::sync::figures;
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use self::adapter::Observed;
+#[cfg(feature = "tower_mcp_0_25")]
+pub use self::adapter::TowerMcpStore;
 #[cfg(feature = "rmcp_3")]
 pub use self::adapter::rmcp as mcp;
 #[cfg(any(feature = "tower_sessions_0_14", feature = "tower_sessions_0_15"))]

@@ -5,6 +5,9 @@
 mod access;
 #[path = "backends/cluster.rs"]
 mod cluster;
+#[cfg(feature = "examples")]
+#[path = "support/tower_mcp_contracts.rs"]
+mod contracts;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/lab.rs"]
@@ -19,6 +22,9 @@ mod server;
 mod sql;
 #[path = "backends/steps.rs"]
 mod steps;
+#[cfg(feature = "examples")]
+#[path = "backends/tower_mcp.rs"]
+mod tower_mcp;
 #[cfg(feature = "tower_sessions_0_15")]
 #[path = "backends/web_sessions.rs"]
 mod web_sessions;
@@ -59,6 +65,19 @@ fn web_sessions_that_were_logged_out_leave_nothing() {
         let store = lab.store().expect("a place of its own");
         lab.block_on(Box::pin(web_sessions::nothing_is_left_of_the_logged_out(store)));
     }
+}
+
+#[cfg(feature = "examples")]
+#[test]
+fn contracts_of_tower_mcp_hold() {
+    let servers = servers();
+    thread::scope(|scope| {
+        let runs: Vec<_> = servers
+            .iter()
+            .map(|(name, url)| scope.spawn(move || tower_mcp::contracts_hold(name, &*lab(url))))
+            .collect();
+        runs.into_iter().for_each(|run| run.join().expect("the contracts hold"));
+    });
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod calls;
 mod common;
 #[path = "tower_sessions/cuts.rs"]
 mod cuts;
+#[path = "support/orders.rs"]
+mod every;
 #[path = "tower_sessions/faults.rs"]
 mod faults;
 #[path = "tower_sessions/orders.rs"]

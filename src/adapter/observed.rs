@@ -67,8 +67,20 @@ use crate::storage::{Capabilities, Listing, Loader, Options, Page, Storage, Stor
 ///
 /// # Complexity
 ///
-/// Two looks at a monotonic clock and one more allocation for each call, some atomic additions, and with an
-/// enabled span a hash of each id.
+/// One more allocation for each call; where a recorder is installed two looks at a monotonic clock and some atomic
+/// additions; and with an enabled span a hash of each id.
+///
+/// In nanoseconds a call, above an embedded cache of which a get that hits took 150 to 190 and an overwrite 290 to
+/// 400 (medians of 1,001 short rounds, each way in turn; five runs, on two busy cores of an Intel Xeon virtual machine;
+/// `--measure` of `examples/observed`):
+///
+/// | | get | set |
+/// |---|--:|--:|
+/// | no recorder | 73 to 91 | 76 to 98 |
+/// | a recorder of Prometheus, durations in 14 buckets | 218 to 294 | 227 to 294 |
+/// | no recorder, spans written out (a subscriber at `DEBUG`) | 7,500 to 11,200 | 7,500 to 11,200 |
+///
+/// A subscriber at `INFO` adds nothing that can be told from noise: what is not heard is not made.
 ///
 /// # Examples
 ///
@@ -124,7 +136,10 @@ impl Observed {
         done: impl FnOnce(&T) -> Done + Send,
     ) -> Result<T> {
         let watch = Watch::begin(&self.meters, &call);
-        let answer = watch.trace().follow(answer).await;
+        let answer = match watch.trace() {
+            trace if trace.is_heard() => trace.follow(answer).await,
+            _ => answer.await,
+        };
         watch.end(answer.as_ref().map(done).map_err(|error| error.kind()));
         answer
     }

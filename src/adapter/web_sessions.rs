@@ -92,8 +92,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use self::stored::{Binding, Content, Head, decode, encode, head_key};
+use self::stored::{Content, Head, content_key, decode, encode, head_key};
 pub use self::sweep::WebSessionsSweep;
+use crate::adapter::binding::Binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Removed;
 use crate::options::Condition;
@@ -289,7 +290,7 @@ impl WebSessions {
                     let alive = self.content(&user, id, binding).await?.is_some();
                     let moved = alive && self.bind(id, new, content, condition, ttl).await?;
                     if moved {
-                        let key = binding.key();
+                        let key = content_key(binding);
                         let old = Options::new().with_user_session(&user, id).with_key(&key);
                         self.storage.delete(old).await?;
                     } else if !alive {
@@ -301,7 +302,7 @@ impl WebSessions {
                     // Before the content: cut off in between, no head ends before its content.
                     self.storage.touch(&head_key(id), Options::new().with_ttl(ttl)).await?;
                     let options = Options::new().with_user_session(&user, id).with_ttl(ttl);
-                    let (key, data) = (binding.key(), encode(content)?);
+                    let (key, data) = (content_key(binding), encode(content)?);
                     let saved = self.storage.write(&key, data, Condition::Present, options).await?;
                     dead = Some(binding);
                     saved.is_some()
@@ -357,7 +358,7 @@ impl WebSessions {
         ttl: Duration,
     ) -> Result<bool> {
         let binding = Binding::draw()?;
-        let (key, options) = (binding.key(), Options::new().with_user_session(user, id));
+        let (key, options) = (content_key(binding), Options::new().with_user_session(user, id));
         let data = encode(content)?;
         self.storage.write(&key, data, Condition::Absent, options.with_ttl(ttl)).await?;
         let head = encode(&Head::Owned { user: user.to_owned(), binding })?;
@@ -390,7 +391,7 @@ impl WebSessions {
 
     async fn content(&self, user: &str, id: &str, binding: Binding) -> Result<Option<Content>> {
         let options = Options::new().with_user_session(user, id);
-        let item = self.storage.get(&binding.key(), options).await?;
+        let item = self.storage.get(&content_key(binding), options).await?;
         item.map(|item| decode(&item.data)).transpose()
     }
 }

@@ -11,6 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 
 const MAX_VALUE_BYTES: usize = 1 << 18;
 
+/// How many stores there have been, in all tests of the process: they run side by side.
+static STORES: AtomicUsize = AtomicUsize::new(0);
+
 /// Names and addresses of the servers that run.
 ///
 /// # Panics
@@ -33,7 +36,6 @@ pub(crate) fn servers() -> Vec<(String, String)> {
 pub(crate) struct RedisLab {
     runtime: Runtime,
     url: String,
-    stores: AtomicUsize,
 }
 
 struct Prefix {
@@ -45,18 +47,14 @@ struct Prefix {
 impl RedisLab {
     pub(crate) fn new(url: &str) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Self {
-            runtime: runtime.expect("threads and a timer"),
-            url: url.into(),
-            stores: AtomicUsize::new(0),
-        }
+        Self { runtime: runtime.expect("threads and a timer"), url: url.into() }
     }
 }
 
 impl Lab for RedisLab {
     fn store(&self) -> Result<Arc<dyn Store>> {
         // Relaxed: only uniqueness is asked for.
-        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{}-{number}:", std::process::id());
         Ok(Arc::new(Prefix { url: self.url.clone(), prefix, started: Instant::now() }))
     }

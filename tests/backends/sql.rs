@@ -13,11 +13,13 @@ use tokio::runtime::{Builder, Runtime};
 const CONNECTIONS: usize = 4;
 const MAX_VALUE_BYTES: usize = 1 << 18;
 
+/// How many stores there have been, in all tests of the process: they run side by side.
+static STORES: AtomicUsize = AtomicUsize::new(0);
+
 /// A server; each store has tables of its own there.
 pub(crate) struct SqlLab {
     runtime: Runtime,
     url: String,
-    stores: AtomicUsize,
 }
 
 struct Tables {
@@ -29,18 +31,14 @@ struct Tables {
 impl SqlLab {
     pub(crate) fn new(url: &str) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Self {
-            runtime: runtime.expect("threads and a timer"),
-            url: url.into(),
-            stores: AtomicUsize::new(0),
-        }
+        Self { runtime: runtime.expect("threads and a timer"), url: url.into() }
     }
 }
 
 impl Lab for SqlLab {
     fn store(&self) -> Result<Arc<dyn Store>> {
         // Relaxed: only uniqueness is asked for.
-        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("t{}_{number}_", std::process::id());
         Ok(Arc::new(Tables { url: self.url.clone(), prefix, started: Instant::now() }))
     }

@@ -1,8 +1,6 @@
 //! What the tests share: records, a storage that stops at each call, and what a store says of a session.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -15,6 +13,8 @@ use scopecache::{
 use serde_json::json;
 use tower_sessions_core_0_15::session::{Id, Record};
 use tower_sessions_core_0_15::{ExpiredDeletion, SessionStore};
+
+use crate::every::{Call, stop};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -184,15 +184,6 @@ impl Stopping {
     }
 }
 
-/// Pending once.
-async fn stop() {
-    let mut stopped = false;
-    std::future::poll_fn(|_| {
-        if std::mem::replace(&mut stopped, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
 #[async_trait]
 impl Storage for Stopping {
     async fn get(&self, key: &str, options: Options<'_>) -> Result<Option<StorageItem>> {
@@ -244,9 +235,7 @@ impl Storage for Stopping {
     }
 
     async fn keys(&self, page: Page<'_>, options: Options<'_>) -> Result<Listing> {
-        // Without a stop: what comes or goes beside a listing may do so after it.
-        self.check()?;
-        Storage::keys(&self.cache, page, options).await
+        self.call(Done::Other, Storage::keys(&self.cache, page, options)).await
     }
 
     async fn sessions(&self, user: &str, page: Page<'_>) -> Result<Listing> {
@@ -258,14 +247,6 @@ impl Storage for Stopping {
         capabilities.lists_keys = self.lists;
         capabilities
     }
-}
-
-/// A call that is under way, polled by hand.
-pub(crate) type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Whether the call has ended.
-pub(crate) fn poll(call: &mut Call) -> bool {
-    call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 /// What is done to a session.

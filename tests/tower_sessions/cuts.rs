@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::common::{
-    INSTANT, Step, Stopping, by_user, check_once, create, global_keys, listed, load, note_of, poll,
+    INSTANT, Step, Stopping, by_user, check_once, create, global_keys, listed, load, note_of,
     record, sweep, user_of,
 };
+use crate::every::poll;
 
 const CALLS: [Step; 10] = [
     Step::Save(None),

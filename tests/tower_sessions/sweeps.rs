@@ -15,9 +15,10 @@ use tower_sessions_core_0_15::session_store::Error;
 use tower_sessions_core_0_15::{ExpiredDeletion, SessionStore};
 
 use crate::common::{
-    Call, HOUR, INSTANT, Step, Stopping, by_user, cache, create, global_keys, load, note_of, poll,
-    record, sweep, user_of,
+    HOUR, INSTANT, Step, Stopping, by_user, cache, create, global_keys, load, note_of, record,
+    sweep, user_of,
 };
+use crate::every::{Call, poll};
 
 /// Drives a call that stops to its end.
 fn drive(mut call: Call) {

@@ -1,6 +1,6 @@
 //! What a call is about, and what came of it, without a word of what it was about.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::meters::Meters;
 use super::trace::Trace;
@@ -71,7 +71,8 @@ pub(super) struct Watch<'m> {
     trace: Trace,
     op: Op,
     scope: Scope,
-    begun: Instant,
+    /// Where somebody hears how long it takes.
+    begun: Option<Instant>,
     has_ended: bool,
 }
 
@@ -206,7 +207,8 @@ impl<'m> Watch<'m> {
     pub(super) fn begin(meters: &'m Meters, call: &Call<'_>) -> Self {
         let (op, scope) = (call.op, Scope::of(call.namespace));
         let trace = Trace::begin(call);
-        Self { meters, trace, op, scope, begun: Instant::now(), has_ended: false }
+        let begun = meters.times(op).then(Instant::now);
+        Self { meters, trace, op, scope, begun, has_ended: false }
     }
 
     pub(super) fn trace(&self) -> &Trace {
@@ -222,7 +224,7 @@ impl<'m> Watch<'m> {
 
     fn tell(&mut self, answer: Result<Done, &'static str>) {
         self.has_ended = true;
-        let took: Duration = self.begun.elapsed();
+        let took = self.begun.map(|begun| begun.elapsed());
         self.meters.count(self.op, self.scope, answer, took);
         self.trace.end(self.op, answer);
     }

@@ -1,10 +1,11 @@
 //! Counters and histograms, each looked up once.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use metrics::{
-    Counter, Histogram, Label, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Counter, Histogram, IntoF64, Label, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram,
 };
 
 use super::call::{Cause, Done, Op, Scope};
@@ -16,7 +17,12 @@ pub(super) struct Meters {
     by_scope: [Scoped; Scope::ALL.len()],
     removals: [Counter; Cause::ALL.len()],
     seconds: [Histogram; Op::ALL.len()],
+    /// Whether somebody hears how long a call took.
+    times: [bool; Op::ALL.len()],
 }
+
+/// A figure that tells whether it was asked for.
+struct Asked<'a>(&'a Cell<bool>);
 
 /// What is counted for each kind of namespace.
 struct Scoped {
@@ -44,7 +50,12 @@ impl Meters {
             .map(|cause| counter!("scopecache_removals_total", labels(&[("cause", cause.name())])));
         let seconds = Op::ALL
             .map(|op| histogram!("scopecache_op_duration_seconds", labels(&[("op", op.name())])));
-        Self { name, by_scope, removals, seconds }
+        let times = Op::ALL.map(|op| is_heard(&seconds[op as usize]));
+        Self { name, by_scope, removals, seconds, times }
+    }
+
+    pub(super) fn times(&self, op: Op) -> bool {
+        self.times[op as usize]
     }
 
     pub(super) fn count(
@@ -52,9 +63,11 @@ impl Meters {
         op: Op,
         scope: Scope,
         answer: Result<Done, &'static str>,
-        took: Duration,
+        took: Option<Duration>,
     ) {
-        self.seconds[op as usize].record(took);
+        if let Some(took) = took {
+            self.seconds[op as usize].record(took);
+        }
         let scoped = &self.by_scope[scope as usize];
         match answer {
             Ok(Done::Read { hits, misses }) => {
@@ -93,6 +106,20 @@ impl Meters {
 fn labels(name: Option<&Label>, own: &[(&'static str, &'static str)]) -> Vec<Label> {
     let own = own.iter().map(|&(key, value)| Label::from_static_parts(key, value));
     own.chain(name.cloned()).collect()
+}
+
+/// Whether a recorder stands behind the histogram. Nothing is recorded by asking: a figure, no times.
+fn is_heard(histogram: &Histogram) -> bool {
+    let asked = Cell::new(false);
+    histogram.record_many(Asked(&asked), 0);
+    asked.get()
+}
+
+impl IntoF64 for Asked<'_> {
+    fn into_f64(self) -> f64 {
+        self.0.set(true);
+        0.0
+    }
 }
 
 fn add(counter: &Counter, number: u64) {

@@ -9,6 +9,10 @@ impl Trace {
         Self
     }
 
+    pub(super) fn is_heard(&self) -> bool {
+        false
+    }
+
     pub(super) fn follow<F: Future>(&self, call: F) -> F {
         call
     }

@@ -38,6 +38,11 @@ impl Trace {
         ))
     }
 
+    /// Whether there is a span.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.0.is_none()
+    }
+
     pub(super) fn follow<F: Future>(&self, call: F) -> Instrumented<F> {
         call.instrument(self.0.clone())
     }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::adapter::binding::Binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Codec, Serde};
 
@@ -32,10 +33,6 @@ pub(super) enum Head {
     Owned { user: String, binding: Binding },
 }
 
-/// The number of one login.
-#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Binding(u64);
-
 impl Content {
     /// How long it is still to live; `None` once that is over.
     pub(super) fn ttl(&self) -> Option<Duration> {
@@ -44,19 +41,13 @@ impl Content {
     }
 }
 
-impl Binding {
-    pub(super) fn draw() -> Result<Self> {
-        let number = getrandom::u64().map_err(|why| Error::with_source(ErrorKind::Backend, why))?;
-        Ok(Self(number))
-    }
-
-    pub(super) fn key(self) -> String {
-        format!("{PREFIX}{:016x}", self.0)
-    }
-}
-
 pub(super) fn head_key(id: &str) -> String {
     format!("{PREFIX}{id}")
+}
+
+/// Where the content of one login lies.
+pub(super) fn content_key(binding: Binding) -> String {
+    format!("{PREFIX}{binding}")
 }
 
 /// The session whose head is under this key; `None` for a key of anything else.

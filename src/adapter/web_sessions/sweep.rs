@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::WebSessions;
-use super::stored::{Head, decode, head_key, id_of};
+use super::stored::{Head, content_key, decode, head_key, id_of};
 use crate::error::{ErrorKind, Result};
 use crate::options::Condition;
 use crate::storage::{Deadline, Options, Page, StorageItem};
@@ -134,7 +134,7 @@ impl WebSessions {
     async fn is_dead(&self, id: &str, head: &StorageItem) -> Result<bool> {
         let Ok(Head::Owned { user, binding }) = decode(&head.data) else { return Ok(false) };
         let content = Options::new().with_user_session(&user, id);
-        match self.storage.get(&binding.key(), content).await {
+        match self.storage.get(&content_key(binding), content).await {
             Err(why) if why.kind() == ErrorKind::Corrupt => Ok(false), // there is something
             content => Ok(content?.is_none()),
         }

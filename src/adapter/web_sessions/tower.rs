@@ -1,13 +1,10 @@
 //! The traits of tower-sessions, the same for each of its versions.
 
-use std::error::Error as StdError;
-use std::fmt::Write;
-
 use async_trait::async_trait;
 
 use super::WebSessions;
 use super::stored::Content;
-use crate::error::Error;
+use crate::adapter::words::words;
 
 /// How many session ids are drawn before a storage that calls all of them taken is not believed.
 const DRAWS: u32 = 8;
@@ -103,14 +100,3 @@ macro_rules! session_store {
 session_store!(tower_sessions_core_0_14);
 #[cfg(feature = "tower_sessions_0_15")]
 session_store!(tower_sessions_core_0_15);
-
-/// What was to be done, why it failed, and why that was: their errors keep no source.
-fn words(call: &str, why: &Error) -> String {
-    let mut words = format!("cannot {call}: {why}");
-    let mut source = StdError::source(why);
-    while let Some(cause) = source {
-        let _ = write!(words, ": {cause}");
-        source = cause.source();
-    }
-    words
-}
