@@ -81,7 +81,10 @@ pub(super) struct Hand {
 
 /// What a get answers.
 #[derive(Debug)]
-#[expect(dead_code, reason = "a caller would read the version and the times; the benchmark does not")]
+#[expect(
+    dead_code,
+    reason = "a caller would read the version and the times; the benchmark does not"
+)]
 pub(super) struct Item {
     pub(super) data: Bytes,
     version: u64,
@@ -115,14 +118,12 @@ impl Hand {
         let mut get = pipe();
         get.cmd("TIME").cmd("GET").arg(incarnation(user));
         get.cmd("HMGET").arg(hashes(user) + session).arg("").arg(key);
-        type Answer =
-            ((u64, u64), Option<Vec<u8>>, (Option<Vec<u8>>, Option<Vec<u8>>));
+        type Answer = ((u64, u64), Option<Vec<u8>>, (Option<Vec<u8>>, Option<Vec<u8>>));
         let ((seconds, rest_us), present, (of, item)): Answer =
             get.query_async(&mut self.driver.clone()).await.expect("read");
         let item = Bytes::from(item.filter(|_| present.is_some() && of == present)?);
-        let word = |at: usize| {
-            u64::from_be_bytes(item[at..at + 8].try_into().expect("there is a header"))
-        };
+        let word =
+            |at: usize| u64::from_be_bytes(item[at..at + 8].try_into().expect("there is a header"));
         let deadline_us = word(16);
         (deadline_us > seconds * 1_000_000 + rest_us).then(|| Item {
             data: item.slice(24..),

@@ -60,17 +60,40 @@ static POSTGRES: Sql = Sql {
     plain_set: "INSERT INTO plain (k, v) VALUES ($1, $2) ON CONFLICT (k) DO UPDATE SET v = excluded.v",
 };
 
+/// Microseconds after 1970: when the statement began, and this very moment.
+macro_rules! began {
+    () => {
+        "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', NOW(6))"
+    };
+}
+macro_rules! now {
+    () => {
+        "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', SYSDATE(6))"
+    };
+}
+
 static MYSQL: Sql = Sql {
-    get: "SELECT v, ver, created, exp, exp <= CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED) \
-          FROM hand_kv WHERE u = ? AND s = ? AND k = ? \
-          AND (exp IS NULL OR exp > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED))",
-    less_get: "SELECT v, ver, created, exp FROM hand_kv WHERE u = ? AND s = ? AND k = ? \
-               AND (exp IS NULL OR exp > CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED))",
-    set: "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) VALUES (?, ?, ?, ?, ?, \
-          CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED), \
-          CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED) + ?) \
-          ON DUPLICATE KEY UPDATE v = VALUES(v), ver = VALUES(ver), created = VALUES(created), \
-          exp = VALUES(exp)",
+    get: concat!(
+        "SELECT v, ver, created, exp, exp <= ",
+        now!(),
+        " FROM hand_kv WHERE u = ? AND s = ? AND k = ? AND (exp IS NULL OR exp > ",
+        began!(),
+        ")"
+    ),
+    less_get: concat!(
+        "SELECT v, ver, created, exp FROM hand_kv WHERE u = ? AND s = ? AND k = ? \
+         AND (exp IS NULL OR exp > ",
+        now!(),
+        ")"
+    ),
+    set: concat!(
+        "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) VALUES (?, ?, ?, ?, ?, ",
+        began!(),
+        ", ",
+        began!(),
+        " + ?) ON DUPLICATE KEY UPDATE v = VALUES(v), ver = VALUES(ver), \
+         created = VALUES(created), exp = VALUES(exp)"
+    ),
     make_user: "INSERT IGNORE INTO hand_usr (u) VALUES (?)",
     make_session: "INSERT IGNORE INTO hand_sess (u, s) VALUES (?, ?)",
     lock_user: "SELECT COUNT(*) FROM hand_usr LEFT JOIN hand_sess ON hand_sess.u = hand_usr.u \
@@ -85,7 +108,10 @@ static MYSQL: Sql = Sql {
 
 /// An item with what the interface tells of it.
 #[derive(Debug)]
-#[expect(dead_code, reason = "a caller would read the version and the times; the benchmark does not")]
+#[expect(
+    dead_code,
+    reason = "a caller would read the version and the times; the benchmark does not"
+)]
 pub(super) struct Item {
     pub(super) data: Vec<u8>,
     version: i64,
@@ -115,8 +141,9 @@ impl Driver {
                 let options: MySqlConnectOptions = url.parse().expect("an address");
                 let driver = options.disable_statement_logging().connect().await;
                 let mut driver = driver.expect("connects");
-                let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-                raw_sql(isolation).execute(&mut driver).await.expect("set");
+                let session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                               SET SESSION time_zone = '+00:00'";
+                raw_sql(session).execute(&mut driver).await.expect("set");
                 Self::MySql(driver)
             }
         }
@@ -223,7 +250,9 @@ impl Driver {
     /// The number that the one row consists of.
     pub(super) async fn count(&mut self, sql: &'static str, args: &[Arg<'_>]) -> i64 {
         match self {
-            Self::Postgres(driver) => bound!(sql, args).fetch_one(driver).await.expect("read").get(0),
+            Self::Postgres(driver) => {
+                bound!(sql, args).fetch_one(driver).await.expect("read").get(0)
+            }
             Self::MySql(driver) => bound!(sql, args).fetch_one(driver).await.expect("read").get(0),
         }
     }

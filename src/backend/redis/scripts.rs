@@ -12,18 +12,24 @@ const FREED: &str = "1500";
 /// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
 const ABANDONED: &str = "10000";
 
-/// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
-///
-/// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
-/// the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`]. Functions are made anew
-/// whenever a script runs, so each script has those alone that it needs.
-const HEAD: &str = r"
+/// The keys of all scripts but [`SET`], see the module's diagram: `base` is the namespace's hash, or what the
+/// names of the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`].
+const NAMES: &str = r"
 local call = redis.call
 local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local sid = ARGV[1]
+";
+
+const CLOCK: &str = r"
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now / 1000)
+";
+
+/// What most scripts go on with; see the module's diagram for the layout of an item. `ARGV[1]` is the
+/// session's id, empty for a user. Functions are made anew whenever a script runs, so each script has those
+/// alone that it needs.
+const HEAD: &str = r"
+local sid = ARGV[1]
 
 local function is_of(hash, incarnation)
   return incarnation and call('HGET', hash, '') == incarnation
@@ -132,8 +138,7 @@ local function renew(field, item, ttl)
 end
 ";
 
-/// What unlinks sessions of deleted incarnations.
-const SWEEPING: &str = r"
+const UNLINKING: &str = r"
 -- Unlinks hashes of a deleted incarnation until they are enough for a step. Answers how many it looked
 -- at, and the entries that went.
 local function unlink(hashes, sids, incarnation, present)
@@ -153,7 +158,10 @@ local function unlink(hashes, sids, incarnation, present)
   end
   return done, removed
 end
+";
 
+/// What unlinks sessions of deleted incarnations.
+const SWEEPING: &str = r"
 -- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
 -- whoever goes on then says so to the others.
 local function sweep(list, goes_on)
@@ -318,22 +326,26 @@ adopt()
 return removed
 ";
 
-/// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at once;
-/// more become a list that waits for `SWEEP`. Answers what was removed, and the name of that list.
+/// Without its incarnation nothing of a user is visible any more. A user of few sessions is unlinked whole,
+/// straight on. Answers what was removed, and the name of the list that waits for `SWEEP`: none.
 const DELETE_USER: &str = r"
 local incarnation = call('GET', g)
 local removed = 0
-if is_of(own, incarnation) then removed = call('HLEN', own) - 1 end
+if incarnation and call('HGET', own, '') == incarnation then removed = call('HLEN', own) - 1 end
 call('UNLINK', g, own)
 local sids = call('ZRANGE', x, 0, STEP - 1)
-if #sids == 0 then
-  adopt()
-  return {removed, ''}
-end
 local done, swept = unlink(base, sids, incarnation, nil)
 removed = removed + swept
-if done == #sids and done < STEP then
+if done > 0 and done == #sids and done < STEP then
   call('DEL', x)
+  return {removed, ''}
+end
+";
+
+/// Goes on where the user had no session: with what others have left; or too many: they become a list.
+const DELETE_MORE: &str = r"
+if done == 0 then
+  adopt()
   return {removed, ''}
 end
 call('ZREMRANGEBYRANK', x, 0, done - 1)
@@ -439,12 +451,13 @@ impl Scripts {
             let hash = redis::Script::new(&code).get_hash().to_owned();
             Script { code, hash }
         };
-        let script = |parts: &[&str]| whole(&[HEAD, WHOLE, &parts.concat()]);
+        let script = |parts: &[&str]| whole(&[NAMES, CLOCK, HEAD, WHOLE, &parts.concat()]);
+        let sweeping = [UNLINKING, SWEEPING].concat();
         // Only the first write of an incarnation looks whether there is anything to sweep.
-        let adopt_first = |stored: &str| {
-            format!("if is_first then {SWEEPING} adopt() end return {stored}")
-        };
+        let adopt_first =
+            |stored: &str| format!("if is_first then {sweeping} adopt() end return {stored}");
         let reach = format!("outlive(ends, is_new, is_first) {}", adopt_first("1"));
+        let delete_more = [CLOCK, WHOLE, SWEEPING, DELETE_MORE].concat();
         Self {
             set: whole(&[SET, WHOLE, ENDING, &reach]),
             write: script(&[ENDING, STORING, WRITE, &adopt_first("stored")]),
@@ -452,10 +465,10 @@ impl Scripts {
             touch: script(&[ENDING, STORING, RENEWING, TOUCH]),
             take: script(&[TIDYING, TAKE]),
             delete_keys: script(&[TIDYING, DELETE_KEYS]),
-            delete_session: script(&[SWEEPING, DELETE_SESSION]),
-            delete_user: script(&[SWEEPING, DELETE_USER]),
-            sweep: script(&[SWEEPING, SWEEP]),
-            adopt: script(&[SWEEPING, ADOPT]),
+            delete_session: script(&[&sweeping, DELETE_SESSION]),
+            delete_user: whole(&[NAMES, UNLINKING, DELETE_USER, &delete_more]),
+            sweep: script(&[&sweeping, SWEEP]),
+            adopt: script(&[&sweeping, ADOPT]),
             list_keys: script(&[TIDYING, LIST_KEYS]),
             list_sessions: script(&[LIST_SESSIONS]),
         }

@@ -102,7 +102,7 @@ const CHUNK: usize = 500;
 /// | `delete` of a key; `delete_many` for each 500 keys | 1 | 1 |
 /// | `delete` of a session | 4 | 5 |
 /// | `delete` of a user | 4 | 5 |
-/// | `set_many` for each 64 items, or each MiB | 1 | 1, prepared each time where they are fewer; 6 for the first of a session |
+/// | `set_many` for each 64 items, or each MiB | 1 | 1; 6 for the first of a session |
 ///
 /// The deletion of a namespace takes the server time in proportion to what it held, though it takes
 /// effect at one moment, and others wait for it only where they write to the same user.
@@ -247,13 +247,7 @@ impl SqlStorage {
     }
 
     /// The item, its TTL renewed where it slides and that is worth a write.
-    async fn hit(
-        &self,
-        at: At<'_>,
-        key: &[u8],
-        item: Stored,
-        end: Instant,
-    ) -> Result<StorageItem> {
+    async fn hit(&self, at: At<'_>, key: &[u8], item: Stored, end: Instant) -> Result<StorageItem> {
         let Some(deadline_us) = item.renewed_us() else { return item.into_item() };
         let is_renewed = self.engine.renew(at, key, &item, deadline_us, end).await?;
         // If not, it was written, deleted, touched or renewed meanwhile; what was read was true then.

@@ -130,32 +130,32 @@ impl Engine for PostgresEngine {
     }
 
     async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool> {
-        let kept = usize::from(draft.keeps_ttl);
-        // The first is tried where the session is there in most cases, and answers nothing where not.
-        let (first, text, version) = match draft.condition {
-            Condition::Always => (Some(&self.sql.put[kept]), &self.sql.upsert[kept], None),
-            Condition::Absent => (None, &self.sql.insert, None),
-            Condition::Present => (None, &self.sql.update, Some(None)),
-            Condition::Version(version) => (None, &self.sql.update, Some(Some(number(version)))),
+        let keeps = usize::from(draft.keeps_ttl);
+        let (text, version) = match draft.condition {
+            Condition::Always => (&self.sql.upsert[keeps], None),
+            Condition::Absent => (&self.sql.insert, None),
+            Condition::Present => (&self.sql.update, Some(None)),
+            Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
         };
+        // Where its session is there nothing else is needed, and where it is not nothing happens.
+        let is_put = draft.condition == Condition::Always && draft.sliding_us.is_none();
+        let put = is_put.then(|| &self.sql.put[keeps]);
         let write = |mut lease: Lease<Postgres>| async move {
-            let write = |text: &SqlStr| {
-                let write = query(text.clone()).bind(at.user).bind(at.session);
-                let write = write.bind(key.as_bytes()).bind(draft.data).bind(draft.version);
-                let write = write.bind(draft.deadline_us).bind(draft.sliding_us);
-                let write = write.bind(draft.last_us);
-                match version {
-                    Some(version) => write.bind(draft.keeps_ttl).bind(version),
-                    None => write,
-                }
+            let item = |text: &SqlStr| {
+                let item = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
+                item.bind(draft.data).bind(draft.version).bind(draft.deadline_us)
             };
             let answer = async {
-                if let Some(first) = first
-                    && write(first).execute(lease.next()).await?.rows_affected() == 1
+                if let Some(put) = put
+                    && item(put).execute(lease.next()).await?.rows_affected() == 1
                 {
                     return Ok(true);
                 }
-                Ok(write(text).execute(lease.next()).await?.rows_affected() == 1)
+                let mut write = item(text).bind(draft.sliding_us).bind(draft.last_us);
+                if let Some(version) = version {
+                    write = write.bind(draft.keeps_ttl).bind(version);
+                }
+                Ok(write.execute(lease.next()).await?.rows_affected() == 1)
             };
             let answer = answer.await;
             (lease, answer)

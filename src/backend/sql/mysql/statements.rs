@@ -6,9 +6,9 @@ use super::read::columns;
 use crate::backend::sql::engine::BATCH;
 use crate::backend::sql::schema::Tables;
 
-/// When the statement began, and this very moment, in microseconds after 1970.
-const BEGAN: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
-const NOW: &str = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)";
+/// When the statement began, and this very moment, in microseconds after 1970. The session's time is UTC.
+const BEGAN: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', NOW(6))";
+const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', SYSDATE(6))";
 
 /// The places of one row that is inserted.
 pub(super) fn values() -> String {

@@ -23,8 +23,8 @@ pub(super) struct Statements {
     /// Of several keys, and of one: that one is found at once also while a table has no statistics.
     pub(super) get: SqlStr,
     pub(super) get_one: SqlStr,
-    /// With a TTL of its own, and keeping that of what it overwrites: where the session is there, which
-    /// costs half of what it takes to make it, and where it may not be.
+    /// With a TTL of its own, and keeping that of what it overwrites: without a sliding TTL and where the
+    /// session is there, which most writes are and which costs least, and otherwise.
     pub(super) put: [SqlStr; 2],
     pub(super) upsert: [SqlStr; 2],
     pub(super) upsert_many: [SqlStr; 2],
@@ -54,23 +54,25 @@ impl Statements {
     pub(super) fn new(tables: &Tables) -> Self {
         let Tables { usr, sess, kv, .. } = tables;
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
-        let insert = |item: &str, of: &str| {
+        let insert = |item: &str, expiry: &str, of: &str| {
             format!(
                 "INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
-                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, $7, {BEGAN} + $8 {of} \
+                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, {expiry} {of} \
                  ON CONFLICT (u, s, k) DO UPDATE \
                  SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
             )
         };
         let upsert = |item: &str, of_items: &str| {
+            let of = format!("{of_items} WHERE (SELECT count(*) FROM q) >= 0");
             format!(
                 "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
                  q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
                   ON CONFLICT DO NOTHING RETURNING 1) {}",
-                insert(item, &format!("{of_items} WHERE (SELECT count(*) FROM q) >= 0"))
+                insert(item, &format!("$7, {BEGAN} + $8"), &of)
             )
         };
-        let put = insert("$3, $4, $5", &format!("FROM {sess} WHERE u = $1 AND s = $2"));
+        let is_there = format!("WHERE EXISTS (SELECT 1 FROM {sess} WHERE u = $1 AND s = $2)");
+        let put = insert("$3, $4, $5", "NULL, NULL", &is_there);
         let one = upsert("$3, $4, $5", "");
         let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
         let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
