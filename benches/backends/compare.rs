@@ -13,16 +13,18 @@ const PASS: Duration = Duration::from_millis(700);
 pub(crate) enum Who {
     Scopecache,
     ByHand,
+    Less,
     Plain,
 }
 
 impl Who {
-    pub(crate) const ALL: &[Self] = &[Self::Scopecache, Self::ByHand, Self::Plain];
+    pub(crate) const ALL: &[Self] = &[Self::Scopecache, Self::ByHand, Self::Less, Self::Plain];
 
     fn name(self) -> &'static str {
         match self {
             Self::Scopecache => "scopecache",
             Self::ByHand => "by hand",
+            Self::Less => "hand, less",
             Self::Plain => "plain",
         }
     }

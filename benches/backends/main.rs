@@ -6,12 +6,13 @@
 //! cargo bench --features redis,postgres,mysql --bench backends -- redis://127.0.0.1:6379
 //! ```
 //!
-//! Three do the same in turns, so that they share whatever else the machine does:
+//! Up to four do it in turns, so that they share whatever else the machine does:
 //!
 //! - `scopecache`;
-//! - `by hand`: the driver alone with commands, a script or statements that keep the same promises (a user
-//!   goes at one moment, TTLs exact by the server's clock, versions), as somebody would write them for this
-//!   one case;
+//! - `by hand`: the driver alone with commands, scripts or statements that keep the same promises (ids of any
+//!   characters, a user goes at one moment and is counted, TTLs exact by the server's clock, versions, calls
+//!   that end in time), as good as they can be written for this one case;
+//! - `hand, less`: the same in simpler words that keep less: see each for what;
 //! - `plain`: one command or statement of the driver that promises nothing.
 //!
 //! The server does not wait for its disk meanwhile: clients are compared.

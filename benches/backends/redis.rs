@@ -8,66 +8,97 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Script, cmd, pipe};
+use redis::{Client, cmd, pipe};
 use scopecache::{Options, RedisOptions, RedisStorage, Storage};
 use tokio::runtime::Builder;
 
+use self::hand::{Hand, Less};
 use crate::compare::{Contest, Who, compare, print_head};
 
+#[path = "redis/hand.rs"]
+mod hand;
+
 const ROUNDS: usize = 10_000;
+const DELETIONS: usize = 2000;
 const VALUE: [u8; 200] = [7; 200];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const PREFIX: &str = "bench:";
 
 const ADA: Options<'_> = Options::new().with_user_session("ada", "s");
 
-/// What `scopecache` does for a set with a TTL, for this one case.
-const SET_BY_HAND: &str = r"
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local present = redis.call('GET', KEYS[1])
-if not present then
-  present = ARGV[1]
-  redis.call('SET', KEYS[1], present)
-end
-local deadline = now + ARGV[4]
-local item = ARGV[1] .. struct.pack('>I8I8', now, deadline) .. ARGV[3]
-local is_new = redis.call('HGET', KEYS[2], '') ~= present
-if is_new then
-  redis.call('UNLINK', KEYS[2])
-  redis.call('HSET', KEYS[2], '', present, ARGV[2], item)
-else
-  redis.call('HSET', KEYS[2], ARGV[2], item)
-end
-local ends = math.ceil(deadline / 1000)
-if is_new or redis.call('PTTL', KEYS[2]) + now / 1000 < ends then
-  redis.call('PEXPIREAT', KEYS[1], ends + 1000)
-  redis.call('PEXPIREAT', KEYS[2], ends + 1000)
-  redis.call('ZADD', KEYS[3], ends, ARGV[5])
-  redis.call('PEXPIREAT', KEYS[3], ends + 1000)
-end
-return 1
-";
+/// Whom all of them write to, and who is deleted: a user with two sessions of four keys.
+const PLACE: (&str, &str) = ("ada", "s");
+const SESSIONS: [&str; 2] = ["s", "t"];
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 struct Bench {
     storage: RedisStorage,
+    hand: Hand,
+    less: Less,
     driver: ConnectionManager,
-    set_by_hand: Script,
     keys: Vec<String>,
 }
 
 struct Sets<'b>(&'b Bench);
 struct Gets<'b>(&'b Bench);
+struct Deletions<'b>(&'b Bench);
 
 impl Contest for Sets<'_> {
     async fn call(&self, who: Who, round: usize) {
-        self.0.set(who, round).await;
+        let Bench { storage, hand, less, keys, .. } = self.0;
+        let (key, version) = (&keys[round % keys.len()], round as u64);
+        match who {
+            Who::Scopecache => {
+                let value = Bytes::from_static(&VALUE);
+                storage.set(key, value, ADA.with_ttl(DAY)).await.expect("stored");
+            }
+            Who::ByHand => hand.set(PLACE, key, &VALUE, version, DAY).await,
+            Who::Less => less.set(key, &VALUE, version, DAY).await,
+            Who::Plain => less.plain_set(key, &VALUE).await,
+        }
     }
 }
 
 impl Contest for Gets<'_> {
     async fn call(&self, who: Who, round: usize) {
-        self.0.get(who, round).await;
+        let Bench { storage, hand, less, keys, .. } = self.0;
+        let key = &keys[round % keys.len()];
+        let data = match who {
+            Who::Scopecache => storage.get(key, ADA).await.expect("read").expect("there").data,
+            Who::ByHand => black_box(hand.get(PLACE, key).await.expect("there")).data,
+            Who::Less => less.get(key).await,
+            Who::Plain => less.plain_get(key).await,
+        };
+        assert_eq!(black_box(data).len(), VALUE.len());
+    }
+}
+
+impl Contest for Deletions<'_> {
+    async fn before(&self, who: Who, round: usize) {
+        let user = format!("user {round}");
+        for session in SESSIONS {
+            if who == Who::Scopecache {
+                let items = KEYS.map(|key| (key, Bytes::from_static(&VALUE)));
+                let place = Options::new().with_user_session(&user, session).with_ttl(DAY);
+                self.0.storage.set_many(&items, place).await.expect("stored");
+            } else {
+                for key in KEYS {
+                    self.0.hand.set((&user, session), key, &VALUE, round as u64, DAY).await;
+                }
+            }
+        }
+    }
+
+    async fn call(&self, who: Who, round: usize) {
+        let user = format!("user {round}");
+        let removed = match who {
+            Who::Scopecache => {
+                let user = Options::new().with_user(&user);
+                self.0.storage.delete(user).await.expect("deleted").entries
+            }
+            _ => self.0.hand.delete_user(&user).await,
+        };
+        assert_eq!(removed, (SESSIONS.len() * KEYS.len()) as u64);
     }
 }
 
@@ -77,59 +108,10 @@ impl Bench {
         let config = ConnectionManagerConfig::new().set_response_timeout(None);
         Self {
             storage: RedisOptions::new().prefix(PREFIX).connect(url).await.expect("connects"),
+            hand: Hand::new(client.clone()).await,
+            less: Less::new(client.clone()).await,
             driver: ConnectionManager::new_with_config(client, config).await.expect("connects"),
-            set_by_hand: Script::new(SET_BY_HAND),
             keys: (0..1000).map(|index| format!("key {index}")).collect(),
-        }
-    }
-
-    async fn set(&self, who: Who, round: usize) {
-        let key = &self.keys[round % self.keys.len()];
-        let mut driver = self.driver.clone();
-        match who {
-            Who::Scopecache => {
-                let value = Bytes::from_static(&VALUE);
-                self.storage.set(key, value, ADA.with_ttl(DAY)).await.expect("stored");
-            }
-            Who::ByHand => {
-                let mut set = self.set_by_hand.prepare_invoke();
-                set.key("hand:{ada}g").key("hand:{ada}s").key("hand:{ada}x");
-                set.arg(&(round as u64).to_be_bytes()).arg(key).arg(&VALUE);
-                set.arg(DAY.as_micros() as u64).arg("s");
-                set.invoke_async::<()>(&mut driver).await.expect("stored");
-            }
-            Who::Plain => {
-                let set = cmd("HSET").arg("plain").arg(key).arg(&VALUE).to_owned();
-                set.query_async::<()>(&mut driver).await.expect("stored");
-            }
-        }
-    }
-
-    async fn get(&self, who: Who, round: usize) {
-        let key = &self.keys[round % self.keys.len()];
-        let mut driver = self.driver.clone();
-        match who {
-            Who::Scopecache => {
-                let item = self.storage.get(key, ADA).await.expect("read").expect("there");
-                assert_eq!(black_box(item).data.len(), VALUE.len());
-            }
-            Who::ByHand => {
-                let mut get = pipe();
-                get.cmd("TIME").cmd("GET").arg("hand:{ada}g");
-                get.cmd("HMGET").arg("hand:{ada}s").arg("").arg(key);
-                type Answer = ((u64, u64), Vec<u8>, (Vec<u8>, Vec<u8>));
-                let ((seconds, rest), present, (incarnation, item)): Answer =
-                    get.query_async(&mut driver).await.expect("read");
-                assert_eq!(present, incarnation);
-                let deadline = u64::from_be_bytes(item[16..24].try_into().expect("eight"));
-                assert!(deadline > seconds * 1_000_000 + rest);
-                assert_eq!(black_box(Bytes::from(item).slice(24..)).len(), VALUE.len());
-            }
-            Who::Plain => {
-                let get = cmd("HGET").arg("plain").arg(key).to_owned();
-                let item: Vec<u8> = get.query_async(&mut driver).await.expect("read");
-                assert_eq!(black_box(item).len(), VALUE.len());
-            }
         }
     }
 }
@@ -223,6 +205,8 @@ pub(crate) async fn run(url: &str) {
     print_head();
     compare("set", Who::ALL, ROUNDS, &Sets(&bench)).await;
     compare("get", Who::ALL, ROUNDS, &Gets(&bench)).await;
+    let who = &[Who::Scopecache, Who::ByHand];
+    compare("delete_user", who, DELETIONS, &Deletions(&bench)).await;
     println!();
     println!(
         "sessions x items   invisible, ms  swept, ms  a step: p50, max, ms  another's get, max, ms"
@@ -230,9 +214,9 @@ pub(crate) async fn run(url: &str) {
     for sessions in [1, 100, 1000, 1600, 10_000, 100_000] {
         delete_user(url, sessions).await;
     }
-    bench.storage.delete(Options::new().with_user("ada")).await.expect("deleted");
-    let mut driver = bench.driver.clone();
+    bench.storage.delete(Options::new().with_user(PLACE.0)).await.expect("deleted");
+    bench.hand.delete_user(PLACE.0).await;
     let mut rest = cmd("DEL");
-    rest.arg("plain").arg("hand:{ada}g").arg("hand:{ada}s").arg("hand:{ada}x");
-    rest.query_async::<()>(&mut driver).await.expect("deleted");
+    rest.arg("plain").arg("less:g").arg("less:s").arg("less:x");
+    rest.query_async::<()>(&mut bench.driver.clone()).await.expect("deleted");
 }

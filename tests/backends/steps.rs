@@ -24,6 +24,7 @@ pub(crate) async fn calls_take_the_documented_round_trips(server: &Server) {
 
     // Where the server does not know a script yet its call is sent twice.
     storage.set("k", "v".into(), session).await.expect("stored");
+    storage.set_many(&items[..1], session).await.expect("stored");
     storage.touch("k", session.with_ttl(DAY)).await.expect("touched");
     storage.take("k", session).await.expect("taken");
     storage.delete(session.with_key("k")).await.expect("deleted");

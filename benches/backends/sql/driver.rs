@@ -1,8 +1,8 @@
 //! The bare driver, in either dialect.
 
-use sqlx::mysql::MySqlConnection;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Row, query, raw_sql};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, query, raw_sql};
 
 pub(super) enum Driver {
     Postgres(PgConnection),
@@ -17,51 +17,107 @@ pub(super) enum Arg<'a> {
     Number(i64),
 }
 
+/// `get` answers data, version, creation and deadline, and whether the item expired while the statement ran:
+/// only what had before is absent, as what stands there now may have been written since. `less_get` takes it
+/// for absent. `lock_user` holds the sessions too, so that all that goes is counted; `less_lock` does not.
 pub(super) struct Sql {
     pub(super) get: &'static str,
+    pub(super) less_get: &'static str,
     pub(super) set: &'static str,
     pub(super) make_user: &'static str,
     pub(super) make_session: &'static str,
     pub(super) lock_user: &'static str,
+    pub(super) less_lock: &'static str,
     pub(super) delete_keys: &'static str,
     pub(super) delete_user: &'static str,
+    /// Both in one, where that can tell how many keys went.
+    pub(super) delete_all: Option<&'static str>,
     pub(super) plain_get: &'static str,
     pub(super) plain_set: &'static str,
 }
 
 static POSTGRES: Sql = Sql {
-    get: "SELECT v, ver, created, exp FROM hand_kv WHERE u = $1 AND s = $2 AND k = $3 \
-          AND (exp IS NULL OR exp > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)",
-    set: "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) VALUES ($1, $2, $3, $4, $5, \
-          (extract(epoch FROM now()) * 1000000)::bigint, \
-          (extract(epoch FROM now()) * 1000000)::bigint + $6) \
+    get: "SELECT v, ver, created, exp, exp <= clock_timestamp() FROM hand_kv \
+          WHERE u = $1 AND s = $2 AND k = $3 AND (exp IS NULL OR exp > now())",
+    less_get: "SELECT v, ver, created, exp FROM hand_kv WHERE u = $1 AND s = $2 AND k = $3 \
+               AND (exp IS NULL OR exp > clock_timestamp())",
+    set: "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) \
+          VALUES ($1, $2, $3, $4, $5, now(), now() + $6 * interval '1 microsecond') \
           ON CONFLICT (u, s, k) DO UPDATE SET v = excluded.v, ver = excluded.ver, \
           created = excluded.created, exp = excluded.exp",
     make_user: "INSERT INTO hand_usr (u) VALUES ($1) ON CONFLICT DO NOTHING",
     make_session: "INSERT INTO hand_sess (u, s) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    lock_user: "SELECT 1 FROM hand_usr WHERE u = $1 FOR UPDATE",
+    lock_user: "SELECT count(*) FROM (SELECT 1 FROM hand_usr, hand_sess \
+                WHERE hand_usr.u = $1 AND hand_sess.u = $1 FOR UPDATE) AS all_of",
+    less_lock: "SELECT 1 FROM hand_usr WHERE u = $1 FOR UPDATE",
     delete_keys: "DELETE FROM hand_kv WHERE u = $1",
     delete_user: "DELETE FROM hand_usr WHERE u = $1",
+    delete_all: Some(
+        "WITH d AS (DELETE FROM hand_kv WHERE u = $1 RETURNING 1), \
+         e AS (DELETE FROM hand_usr WHERE u = $1) SELECT count(*) FROM d",
+    ),
     plain_get: "SELECT v FROM plain WHERE k = $1",
     plain_set: "INSERT INTO plain (k, v) VALUES ($1, $2) ON CONFLICT (k) DO UPDATE SET v = excluded.v",
 };
 
+/// Microseconds after 1970: when the statement began, and this very moment.
+macro_rules! began {
+    () => {
+        "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', NOW(6))"
+    };
+}
+macro_rules! now {
+    () => {
+        "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', SYSDATE(6))"
+    };
+}
+
 static MYSQL: Sql = Sql {
-    get: "SELECT v, ver, created, exp FROM hand_kv WHERE u = ? AND s = ? AND k = ? \
-          AND (exp IS NULL OR exp > CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED))",
-    set: "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) VALUES (?, ?, ?, ?, ?, \
-          CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED), \
-          CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED) + ?) \
-          ON DUPLICATE KEY UPDATE v = VALUES(v), ver = VALUES(ver), created = VALUES(created), \
-          exp = VALUES(exp)",
+    get: concat!(
+        "SELECT v, ver, created, exp, exp <= ",
+        now!(),
+        " FROM hand_kv WHERE u = ? AND s = ? AND k = ? AND (exp IS NULL OR exp > ",
+        began!(),
+        ")"
+    ),
+    less_get: concat!(
+        "SELECT v, ver, created, exp FROM hand_kv WHERE u = ? AND s = ? AND k = ? \
+         AND (exp IS NULL OR exp > ",
+        now!(),
+        ")"
+    ),
+    set: concat!(
+        "INSERT INTO hand_kv (u, s, k, v, ver, created, exp) VALUES (?, ?, ?, ?, ?, ",
+        began!(),
+        ", ",
+        began!(),
+        " + ?) ON DUPLICATE KEY UPDATE v = VALUES(v), ver = VALUES(ver), \
+         created = VALUES(created), exp = VALUES(exp)"
+    ),
     make_user: "INSERT IGNORE INTO hand_usr (u) VALUES (?)",
     make_session: "INSERT IGNORE INTO hand_sess (u, s) VALUES (?, ?)",
-    lock_user: "SELECT 1 FROM hand_usr WHERE u = ? FOR UPDATE",
+    lock_user: "SELECT COUNT(*) FROM hand_usr LEFT JOIN hand_sess ON hand_sess.u = hand_usr.u \
+                WHERE hand_usr.u = ? FOR UPDATE",
+    less_lock: "SELECT 1 FROM hand_usr WHERE u = ? FOR UPDATE",
     delete_keys: "DELETE FROM hand_kv WHERE u = ?",
     delete_user: "DELETE FROM hand_usr WHERE u = ?",
+    delete_all: None,
     plain_get: "SELECT v FROM plain WHERE k = ?",
     plain_set: "INSERT INTO plain (k, v) VALUES (?, ?) ON DUPLICATE KEY UPDATE v = VALUES(v)",
 };
+
+/// An item with what the interface tells of it.
+#[derive(Debug)]
+#[expect(
+    dead_code,
+    reason = "a caller would read the version and the times; the benchmark does not"
+)]
+pub(super) struct Item {
+    pub(super) data: Vec<u8>,
+    version: i64,
+    created_us: i64,
+    deadline_us: Option<i64>,
+}
 
 macro_rules! bound {
     ($sql:expr, $args:expr) => {
@@ -76,11 +132,18 @@ macro_rules! bound {
 impl Driver {
     pub(super) async fn connect(url: &str) -> Self {
         match url.starts_with("postgres") {
-            true => Self::Postgres(PgConnection::connect(url).await.expect("connects")),
+            true => {
+                let options: PgConnectOptions = url.parse().expect("an address");
+                let driver = options.disable_statement_logging().connect().await;
+                Self::Postgres(driver.expect("connects"))
+            }
             false => {
-                let mut driver = MySqlConnection::connect(url).await.expect("connects");
-                let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-                raw_sql(isolation).execute(&mut driver).await.expect("set");
+                let options: MySqlConnectOptions = url.parse().expect("an address");
+                let driver = options.disable_statement_logging().connect().await;
+                let mut driver = driver.expect("connects");
+                let session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                               SET SESSION time_zone = '+00:00'";
+                raw_sql(session).execute(&mut driver).await.expect("set");
                 Self::MySql(driver)
             }
         }
@@ -105,9 +168,9 @@ impl Driver {
 
     /// What makes the tables anew.
     pub(super) fn tables(&self) -> Vec<String> {
-        let (id, value) = match self {
-            Self::Postgres(_) => ("bytea", "bytea"),
-            Self::MySql(_) => ("VARBINARY(256)", "LONGBLOB"),
+        let (id, value, time) = match self {
+            Self::Postgres(_) => ("bytea", "bytea", "timestamptz"),
+            Self::MySql(_) => ("VARBINARY(256)", "LONGBLOB", "BIGINT"),
         };
         vec![
             "DROP TABLE IF EXISTS hand_kv, hand_sess, hand_usr, plain".to_owned(),
@@ -118,7 +181,7 @@ impl Driver {
             ),
             format!(
                 "CREATE TABLE hand_kv (u {id} NOT NULL, s {id} NOT NULL, k {id} NOT NULL, \
-                 v {value} NOT NULL, ver BIGINT NOT NULL, created BIGINT NOT NULL, exp BIGINT, \
+                 v {value} NOT NULL, ver BIGINT NOT NULL, created {time} NOT NULL, exp {time}, \
                  PRIMARY KEY (u, s, k), \
                  FOREIGN KEY (u, s) REFERENCES hand_sess (u, s) ON DELETE CASCADE)"
             ),
@@ -153,8 +216,49 @@ impl Driver {
         }
     }
 
-    /// The data of the one row, with its version and times.
-    pub(super) async fn get(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Option<Vec<u8>> {
+    /// The one row, as [`Sql::get`] answers it.
+    pub(super) async fn get(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Option<Item> {
+        loop {
+            let (item, is_unclear) = match self {
+                Self::Postgres(driver) => {
+                    let row = bound!(sql, args).fetch_optional(driver).await.expect("read")?;
+                    let item = Item {
+                        data: row.get(0),
+                        version: row.get(1),
+                        created_us: moment(&row, 2).expect("it is never null"),
+                        deadline_us: moment(&row, 3),
+                    };
+                    (item, row.get::<Option<bool>, _>(4) == Some(true))
+                }
+                Self::MySql(driver) => {
+                    let row = bound!(sql, args).fetch_optional(driver).await.expect("read")?;
+                    let item = Item {
+                        data: row.get(0),
+                        version: row.get(1),
+                        created_us: row.get(2),
+                        deadline_us: row.get(3),
+                    };
+                    (item, row.get::<Option<bool>, _>(4) == Some(true))
+                }
+            };
+            if !is_unclear {
+                return Some(item);
+            }
+        }
+    }
+
+    /// The number that the one row consists of.
+    pub(super) async fn count(&mut self, sql: &'static str, args: &[Arg<'_>]) -> i64 {
+        match self {
+            Self::Postgres(driver) => {
+                bound!(sql, args).fetch_one(driver).await.expect("read").get(0)
+            }
+            Self::MySql(driver) => bound!(sql, args).fetch_one(driver).await.expect("read").get(0),
+        }
+    }
+
+    /// The data of the one row.
+    pub(super) async fn data(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Option<Vec<u8>> {
         match self {
             Self::Postgres(driver) => {
                 let row = bound!(sql, args).fetch_optional(driver).await.expect("read")?;
@@ -166,4 +270,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// A `timestamptz`: microseconds after the year 2000 on the wire, after 1970 here.
+fn moment(row: &PgRow, index: usize) -> Option<i64> {
+    let value = row.try_get_raw(index).expect("a column");
+    let bytes = value.as_bytes().ok()?.try_into().expect("eight bytes");
+    Some(i64::from_be_bytes(bytes) + 946_684_800_000_000)
 }

@@ -160,7 +160,7 @@ impl RedisStorage {
         let lists = if line.is_of_cluster() { Lists::of_slots } else { Lists::of_server };
         Self {
             line: Arc::new(line),
-            scripts: Arc::new(Scripts::new()),
+            scripts: Arc::new(Scripts::new(fields_expire)),
             numbers: Numbers::new(),
             lists: lists(&options.prefix),
             prefix: options.prefix,
@@ -246,7 +246,7 @@ impl Storage for RedisStorage {
         let Expiry::Ttl(ttl) = call.expiry else { unreachable!("a touch has a TTL") };
         let names = self.names(call.namespace);
         let mut touch = self.call(&self.scripts.touch, &names, &names.hash());
-        touch.arg(u8::from(self.fields_expire)).arg(key).arg(micros(ttl));
+        touch.arg(key).arg(micros(ttl));
         self.line.run(end, &self.scripts.touch, &touch).await
     }
 

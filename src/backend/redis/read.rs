@@ -59,7 +59,6 @@ impl RedisStorage {
         end: Instant,
     ) -> Result<()> {
         let mut renew = self.call(&self.scripts.renew, names, &names.hash());
-        renew.arg(u8::from(self.fields_expire));
         let mut renewed = Vec::new();
         for (key, item) in keys.iter().zip(stored) {
             if let Some(item) = item.as_mut().filter(|item| worth(item)) {

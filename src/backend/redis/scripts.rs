@@ -12,23 +12,24 @@ const FREED: &str = "1500";
 /// How long nobody may have worked on a deleted incarnation until others do, in milliseconds.
 const ABANDONED: &str = "10000";
 
-/// What all scripts begin with; see the module's diagram for the keys and the layout of an item.
-///
-/// `ARGV[1]` is the session's id, empty for a user; `base` the namespace's hash, or what the names of
-/// the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`]. Functions are made anew
-/// whenever a script runs, so each script has those alone that it needs.
-const HEAD: &str = r"
+/// The keys of all scripts but [`SET`], see the module's diagram: `base` is the namespace's hash, or what the
+/// names of the sessions' hashes begin with; `dead` lists what waits, see [`super::lists`].
+const NAMES: &str = r"
 local call = redis.call
 local g, x, own, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local sid = ARGV[1]
+";
+
+const CLOCK: &str = r"
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now / 1000)
-local LAST, FOREVER = 9007199254740991, math.huge
+";
 
-local function whole(number)
-  return string.format('%.0f', number)
-end
+/// What most scripts go on with; see the module's diagram for the layout of an item. `ARGV[1]` is the
+/// session's id, empty for a user. Functions are made anew whenever a script runs, so each script has those
+/// alone that it needs.
+const HEAD: &str = r"
+local sid = ARGV[1]
 
 local function is_of(hash, incarnation)
   return incarnation and call('HGET', hash, '') == incarnation
@@ -43,18 +44,14 @@ local function decode(item)
 end
 ";
 
-/// What stores. The first command that changes anything is one that the server refuses when its memory
-/// is full: it refuses none of those that follow.
-const STORING: &str = r"
-local function find(hash, field)
-  if not is_of(hash, call('GET', g)) then return nil end
-  return decode(call('HGET', hash, field))
+const WHOLE: &str = r"
+local function whole(number)
+  return string.format('%.0f', number)
 end
+";
 
-local function after(span)
-  return math.min(now + span, LAST)
-end
-
+/// What makes ends follow deadlines.
+const ENDING: &str = r"
 -- Lets a key live until then at least; where that changes its end, a second longer, so that not each
 -- write changes it again. Answers the new end, or nothing where the old one will do.
 local function extend(key, is_new, least)
@@ -70,8 +67,40 @@ local function extend(key, is_new, least)
   return least + 1000
 end
 
+-- Lets the namespace's hash live as long as the item, and what leads to the hash as long as that.
+local function outlive(ends, is_new, is_first)
+  -- Whatever is in a hash, its end comes after theirs, and those of the set and of the incarnation
+  -- after it.
+  local hash_ends = extend(base, is_new, ends + 100)
+  if not hash_ends then return end
+  extend(g, is_first, hash_ends)
+  if sid == '' then return end
+  local score = hash_ends == FOREVER and '+inf' or whole(hash_ends)
+  local is_alone = call('EXISTS', x) == 0
+  if is_new then call('ZADD', x, score, sid) else call('ZADD', x, 'GT', score, sid) end
+  extend(x, is_alone, hash_ends)
+  if is_new then
+    -- Sessions that ended by themselves: each that begins takes some along.
+    local over = call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
+    for _, one in ipairs(over) do call('ZREM', x, one) end
+  end
+end
+";
+
+/// What stores. The first command that changes anything is one that the server refuses when its memory
+/// is full: it refuses none of those that follow.
+const STORING: &str = r"
+local function find(hash, field)
+  if not is_of(hash, call('GET', g)) then return nil end
+  return decode(call('HGET', hash, field))
+end
+
+local function after(span)
+  return math.min(now + span, LAST)
+end
+
 -- Stores an item; `fresh` names the incarnation if the user has none. Answers whether that was so.
-local function store(field, item, fresh, fields_expire)
+local function store(field, item, fresh)
   local incarnation = call('GET', g)
   local is_first = not incarnation
   if is_first then
@@ -88,53 +117,35 @@ local function store(field, item, fresh, fields_expire)
     call('HSET', base, field, bytes)
   end
   local ends = item.deadline == 0 and FOREVER or math.ceil(item.deadline / 1000)
-  if fields_expire == '1' and ends ~= FOREVER then
+  if FIELDS_EXPIRE and ends ~= FOREVER then
     call('HPEXPIREAT', base, whole(ends), 'FIELDS', 1, field)
   end
-  -- Whatever is in a hash, its end comes after theirs, and those of the set and of the incarnation
-  -- after it.
-  local hash_ends = extend(base, is_new, ends + 100)
-  if not hash_ends then return is_first end
-  extend(g, is_first, hash_ends)
-  if sid == '' then return is_first end
-  local score = hash_ends == FOREVER and '+inf' or whole(hash_ends)
-  local is_alone = call('EXISTS', x) == 0
-  if is_new then call('ZADD', x, score, sid) else call('ZADD', x, 'GT', score, sid) end
-  extend(x, is_alone, hash_ends)
-  if is_new then
-    -- Sessions that ended by themselves: each that begins takes some along.
-    local over = call('ZRANGEBYSCORE', x, '-inf', '(' .. whole(now_ms - 1000), 'LIMIT', 0, 4)
-    for _, one in ipairs(over) do call('ZREM', x, one) end
-  end
+  outlive(ends, is_new, is_first)
   return is_first
 end
 ";
 
 const RENEWING: &str = r"
 -- A new deadline for an item that is there, within its last one where it slides.
-local function renew(field, item, ttl, fields_expire)
+local function renew(field, item, ttl)
   item.deadline = after(ttl)
   if item.ttl ~= 0 then
     item.ttl = ttl
     item.deadline = math.min(item.deadline, item.last)
   end
-  store(field, item, '', fields_expire)
+  store(field, item, '')
   return item.deadline
 end
 ";
 
-/// What unlinks sessions of deleted incarnations.
-const SWEEPING: &str = r"
--- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
--- whoever goes on then says so to the others.
-local function sweep(list, goes_on)
-  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
-  local present = call('GET', user .. 'g')
-  local sids = call('ZRANGE', list, 0, STEP - 1)
-  local removed, done, freed = 0, 0, 0
+const UNLINKING: &str = r"
+-- Unlinks hashes of a deleted incarnation until they are enough for a step. Answers how many it looked
+-- at, and the entries that went.
+local function unlink(hashes, sids, incarnation, present)
+  local done, removed, freed = 0, 0, 0
   for _, one in ipairs(sids) do
     done = done + 1
-    local hash = user .. 's' .. one
+    local hash = hashes .. one
     local of = call('HGET', hash, '')
     if of and of ~= present then
       local size = call('HLEN', hash)
@@ -145,6 +156,18 @@ local function sweep(list, goes_on)
       if freed > FREED then break end
     end
   end
+  return done, removed
+end
+";
+
+/// What unlinks sessions of deleted incarnations.
+const SWEEPING: &str = r"
+-- Unlinks some sessions of a deleted incarnation. Answers entries removed, and whether any are left;
+-- whoever goes on then says so to the others.
+local function sweep(list, goes_on)
+  local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
+  local sids = call('ZRANGE', list, 0, STEP - 1)
+  local done, removed = unlink(user .. 's', sids, incarnation, call('GET', user .. 'g'))
   call('ZREMRANGEBYRANK', list, 0, done - 1)
   if call('EXISTS', list) == 1 then
     if goes_on then call('ZADD', dead, whole(now_ms), list) end
@@ -173,13 +196,65 @@ local function tidy()
 end
 ";
 
+/// Stores one item whatever is there, for good or for a TTL: what most writes are, so straight on, and back
+/// as soon as all that is left to do is done.
+///
+/// `ARGV`: session, key, version, data, then the TTL and, where it slides, the maximum lifetime.
+const SET: &str = r"
+local call = redis.call
+local g, x, base, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local field, version, span, lifetime = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local deadline, ttl, last = 0, 0, 0
+if span then
+  deadline = math.min(now + span, LAST)
+  if lifetime then
+    ttl = math.min(tonumber(span), LAST)
+    last = math.min(now + lifetime, LAST)
+    deadline = math.min(deadline, last)
+  end
+end
+-- A user without an incarnation gets one, named by this write. It is the first command that changes
+-- anything, as in what stores otherwise.
+local incarnation = call('GET', g)
+local is_first = not incarnation
+if is_first then
+  incarnation = version
+  call('SET', g, incarnation)
+end
+-- The item, into the hash; one of another incarnation, which waits to be unlinked, makes room first.
+local item = version .. struct.pack('>I8I8I8I8', now, deadline, ttl, last) .. ARGV[4]
+local is_new = call('HGET', base, '') ~= incarnation
+if is_new then
+  if call('EXISTS', base) == 1 then call('UNLINK', base) end
+  call('HSET', base, '', incarnation, field, item)
+else
+  call('HSET', base, field, item)
+end
+local ends = FOREVER
+if deadline ~= 0 then
+  ends = math.ceil(deadline / 1000)
+  if FIELDS_EXPIRE then
+    call('HPEXPIREAT', base, string.format('%.0f', ends), 'FIELDS', 1, field)
+  end
+end
+-- A hash that lives long enough, and with it all that leads there, is left as it is.
+local now_ms = math.floor(now / 1000)
+if not is_new then
+  local left = call('PTTL', base)
+  if left < 0 or now_ms + left >= ends + 100 then return 1 end
+end
+local sid = ARGV[1]
+";
+
 /// Stores items, each under the same condition (always, not there, present, a version) and with the same
 /// expiry (none, kept, a TTL, sliding), and counts them.
 const WRITE: &str = r"
-local fields_expire, fresh, how, fits, span, lifetime = unpack(ARGV, 2, 7)
+local fresh, how, fits, span, lifetime = unpack(ARGV, 2, 6)
 local condition, kind = string.sub(how, 1, 1), string.sub(how, 2)
 local stored, is_first = 0, false
-for i = 8, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local field = ARGV[i]
   local old = nil
   if condition ~= 'a' or kind == 'k' then old = find(base, field) end
@@ -196,7 +271,7 @@ for i = 8, #ARGV, 3 do
     elseif kind == 'k' and old then
       item.deadline, item.ttl, item.last = old.deadline, old.ttl, old.last
     end
-    is_first = store(field, item, fresh, fields_expire) or is_first
+    is_first = store(field, item, fresh) or is_first
     stored = stored + 1
   end
 end
@@ -206,19 +281,19 @@ end
 /// them, 0 for what is another or gone.
 const RENEW: &str = r"
 local deadlines = {}
-for i = 3, #ARGV, 2 do
+for i = 2, #ARGV, 2 do
   local item = find(base, ARGV[i])
   local fits = item and item.version == ARGV[i + 1]
-  deadlines[#deadlines + 1] = fits and renew(ARGV[i], item, item.ttl, ARGV[2]) or 0
+  deadlines[#deadlines + 1] = fits and renew(ARGV[i], item, item.ttl) or 0
 end
 return deadlines
 ";
 
 /// A new TTL, whatever the version; answers whether there is an item.
 const TOUCH: &str = r"
-local item = find(base, ARGV[3])
+local item = find(base, ARGV[2])
 if not item then return 0 end
-renew(ARGV[3], item, math.min(tonumber(ARGV[4]), LAST), ARGV[2])
+renew(ARGV[2], item, math.min(tonumber(ARGV[3]), LAST))
 return 1
 ";
 
@@ -251,23 +326,35 @@ adopt()
 return removed
 ";
 
-/// Without its incarnation nothing of a user is visible any more. Few sessions are unlinked at once;
-/// more become a list that waits for `SWEEP`. Answers what was removed, and the name of that list.
+/// Without its incarnation nothing of a user is visible any more. A user of few sessions is unlinked whole,
+/// straight on. Answers what was removed, and the name of the list that waits for `SWEEP`: none.
 const DELETE_USER: &str = r"
 local incarnation = call('GET', g)
 local removed = 0
-if is_of(own, incarnation) then removed = call('HLEN', own) - 1 end
-call('DEL', g)
-call('UNLINK', own)
-if call('EXISTS', x) == 0 then
+if incarnation and call('HGET', own, '') == incarnation then removed = call('HLEN', own) - 1 end
+call('UNLINK', g, own)
+local sids = call('ZRANGE', x, 0, STEP - 1)
+local done, swept = unlink(base, sids, incarnation, nil)
+removed = removed + swept
+if done > 0 and done == #sids and done < STEP then
+  call('DEL', x)
+  return {removed, ''}
+end
+";
+
+/// Goes on where the user had no session: with what others have left; or too many: they become a list.
+const DELETE_MORE: &str = r"
+if done == 0 then
   adopt()
   return {removed, ''}
 end
+call('ZREMRANGEBYRANK', x, 0, done - 1)
+if call('EXISTS', x) == 0 then return {removed, ''} end
 -- Named by `fresh` where the incarnation is lost and what it held is not.
 local list = string.sub(own, 1, -2) .. 'd' .. (incarnation or ARGV[2])
 call('RENAME', x, list)
-local swept, is_more = sweep(list, true)
-return {removed + swept, is_more and list or ''}
+call('ZADD', dead, whole(now_ms), list)
+return {removed, list}
 ";
 
 /// One more step; answers what was removed, and whether more is left.
@@ -338,6 +425,7 @@ pub(super) struct Script {
 
 /// The scripts as the server takes them.
 pub(super) struct Scripts {
+    pub(super) set: Script,
     pub(super) write: Script,
     pub(super) renew: Script,
     pub(super) touch: Script,
@@ -352,25 +440,35 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
-        let constants = format!("local STEP, FREED, ABANDONED = {STEP}, {FREED}, {ABANDONED}");
-        let script = |parts: &[&str]| {
-            let code = format!("{constants}{HEAD}{}", parts.concat());
+    /// `fields_expire`: whether the server ends single fields of a hash by itself.
+    pub(super) fn new(fields_expire: bool) -> Self {
+        let constants = format!(
+            "local STEP, FREED, ABANDONED = {STEP}, {FREED}, {ABANDONED}\n\
+             local LAST, FOREVER, FIELDS_EXPIRE = 9007199254740991, math.huge, {fields_expire}"
+        );
+        let whole = |parts: &[&str]| {
+            let code = format!("{constants}{}", parts.concat());
             let hash = redis::Script::new(&code).get_hash().to_owned();
             Script { code, hash }
         };
+        let script = |parts: &[&str]| whole(&[NAMES, CLOCK, HEAD, WHOLE, &parts.concat()]);
+        let sweeping = [UNLINKING, SWEEPING].concat();
         // Only the first write of an incarnation looks whether there is anything to sweep.
-        let adopt_first = format!("if is_first then {SWEEPING} adopt() end return stored");
+        let adopt_first =
+            |stored: &str| format!("if is_first then {sweeping} adopt() end return {stored}");
+        let reach = format!("outlive(ends, is_new, is_first) {}", adopt_first("1"));
+        let delete_more = [CLOCK, WHOLE, SWEEPING, DELETE_MORE].concat();
         Self {
-            write: script(&[STORING, WRITE, &adopt_first]),
-            renew: script(&[STORING, RENEWING, RENEW]),
-            touch: script(&[STORING, RENEWING, TOUCH]),
+            set: whole(&[SET, WHOLE, ENDING, &reach]),
+            write: script(&[ENDING, STORING, WRITE, &adopt_first("stored")]),
+            renew: script(&[ENDING, STORING, RENEWING, RENEW]),
+            touch: script(&[ENDING, STORING, RENEWING, TOUCH]),
             take: script(&[TIDYING, TAKE]),
             delete_keys: script(&[TIDYING, DELETE_KEYS]),
-            delete_session: script(&[SWEEPING, DELETE_SESSION]),
-            delete_user: script(&[SWEEPING, DELETE_USER]),
-            sweep: script(&[SWEEPING, SWEEP]),
-            adopt: script(&[SWEEPING, ADOPT]),
+            delete_session: script(&[&sweeping, DELETE_SESSION]),
+            delete_user: whole(&[NAMES, UNLINKING, DELETE_USER, &delete_more]),
+            sweep: script(&[&sweeping, SWEEP]),
+            adopt: script(&[&sweeping, ADOPT]),
             list_keys: script(&[TIDYING, LIST_KEYS]),
             list_sessions: script(&[LIST_SESSIONS]),
         }

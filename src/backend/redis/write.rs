@@ -53,10 +53,42 @@ impl RedisStorage {
         end: Instant,
     ) -> Result<Option<Version>> {
         self.check_value(data)?;
+        if how.condition == Condition::Always && how.expiry != Expiry::Keep {
+            return self.put(names, (key, data), how.expiry, end).await.map(Some);
+        }
         let mut write = self.write_call(names, how);
         let version = self.add_item(&mut write, key, data);
         let stored: u64 = self.line.run(end, &self.scripts.write, &write).await?;
         Ok((stored == 1).then_some(version))
+    }
+
+    /// Stores an item whatever is there, for a TTL or for good; returns its version.
+    async fn put(
+        &self,
+        names: &Names,
+        (key, data): (&str, &Bytes),
+        expiry: Expiry,
+        end: Instant,
+    ) -> Result<Version> {
+        let script = &self.scripts.set;
+        let lists = self.lists.keys(names);
+        let version = self.numbers.next();
+        // Room for names and all the rest.
+        let mut set = Cmd::with_capacity(16, 1024 + data.len());
+        set.arg("EVALSHA").arg(&script.hash).arg(3 + lists.len());
+        set.arg(names.incarnation()).arg(names.sessions()).arg(names.hash()).arg(&lists[..]);
+        set.arg(&names.session).arg(key).arg(&bytes_of(version)).arg(&data[..]);
+        match expiry {
+            Expiry::Default | Expiry::Keep => {}
+            Expiry::Ttl(ttl) => {
+                set.arg(micros(ttl));
+            }
+            Expiry::Sliding { ttl, max_lifetime } => {
+                set.arg(micros(ttl)).arg(micros(max_lifetime));
+            }
+        }
+        self.line.run::<()>(end, script, &set).await?;
+        Ok(version)
     }
 
     /// Stores items whatever was there, up to the first that is too large; returns their versions.
@@ -117,7 +149,7 @@ impl RedisStorage {
             Expiry::Sliding { ttl, max_lifetime } => (b's', micros(ttl), micros(max_lifetime)),
         };
         let mut write = self.call(&self.scripts.write, names, &names.hash());
-        write.arg(u8::from(self.fields_expire)).arg(&bytes_of(self.numbers.next()));
+        write.arg(&bytes_of(self.numbers.next()));
         write.arg(&[condition, kind]).arg(fits.as_ref().map_or(&[][..], |fits| fits));
         write.arg(span).arg(lifetime);
         write

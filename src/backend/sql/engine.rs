@@ -14,8 +14,11 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// greatest value that the server takes, in bytes.
     async fn migrate(&self, end: Instant) -> Result<usize>;
 
+    /// The row of a key, expired or not.
+    async fn get(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>>;
+
     /// The rows of those of the keys that have one, expired or not, in any order.
-    async fn get(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Stored>>;
+    async fn get_many(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Row>>;
 
     /// Whether the condition held, and the draft was written.
     async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool>;
@@ -33,6 +36,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     async fn renew(
         &self,
         at: At<'_>,
+        key: &[u8],
         item: &Stored,
         deadline_us: i64,
         end: Instant,
@@ -72,6 +76,9 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// Ends idle connections now, and others once their calls have answered.
     async fn close(&self);
 }
+
+/// A key, and what stands there.
+pub(super) type Row = (Vec<u8>, Stored);
 
 /// A user and a session: their ids.
 pub(super) type Owner = (Vec<u8>, Vec<u8>);

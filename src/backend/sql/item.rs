@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use sqlx::{ColumnIndex, Decode, Row, Type};
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::item::Version;
 use crate::namespace::Namespace;
@@ -74,20 +72,16 @@ impl<'a> Draft<'a> {
 /// A row, and the server's time when it was read.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) key: Vec<u8>,
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
     pub(super) version: i64,
-    created_us: i64,
-    deadline_us: Option<i64>,
+    pub(super) created_us: i64,
+    pub(super) deadline_us: Option<i64>,
     pub(super) sliding_us: Option<i64>,
-    last_us: Option<i64>,
+    pub(super) last_us: Option<i64>,
     /// When the statement began, and when the row was read.
-    began_us: i64,
-    seen_us: i64,
+    pub(super) began_us: i64,
+    pub(super) seen_us: i64,
 }
-
-/// The columns of [`Stored`] but for the times of reading, in the order of [`Stored::from_row`].
-pub(super) const COLUMNS: &str = "k, v, ver, created, exp, ttl, last";
 
 /// What a row that a statement has found says of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,26 +94,6 @@ pub(super) enum State {
 }
 
 impl Stored {
-    pub(super) fn from_row<'r, R>(row: &'r R) -> Result<Self, sqlx::Error>
-    where
-        R: Row,
-        usize: ColumnIndex<R>,
-        Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-        i64: Decode<'r, R::Database> + Type<R::Database>,
-    {
-        Ok(Self {
-            key: row.try_get(0)?,
-            data: row.try_get(1)?,
-            version: row.try_get(2)?,
-            created_us: row.try_get(3)?,
-            deadline_us: row.try_get(4)?,
-            sliding_us: row.try_get(5)?,
-            last_us: row.try_get(6)?,
-            began_us: row.try_get(7)?,
-            seen_us: row.try_get(8)?,
-        })
-    }
-
     pub(super) fn state(&self) -> State {
         match self.deadline_us {
             Some(deadline) if deadline <= self.began_us => State::Over,
@@ -174,7 +148,6 @@ mod tests {
 
     fn stored(deadline: Option<i64>, began: i64, seen: i64) -> Stored {
         Stored {
-            key: vec![],
             data: vec![],
             version: 1,
             created_us: 0,

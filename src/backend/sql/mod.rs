@@ -95,14 +95,14 @@ const CHUNK: usize = 500;
 /// |---|---|---|
 /// | `get`; `get_many` for each 500 keys | 1 | 1 |
 /// | a hit that renews a sliding TTL, besides | 1 | 1 |
-/// | `set`, `write` | 1 | 1; 6 for the first key of a session |
+/// | `set`, `write` | 1; 2 for a `set` that is the first of its session | 1; 6 for the first key of a session |
 /// | `write` if absent, where an expired item is in the way | 1 | 3 |
 /// | `take` | 1 | 2 |
 /// | `touch`, a page of `keys` or `sessions` | 1 | 1 |
 /// | `delete` of a key; `delete_many` for each 500 keys | 1 | 1 |
 /// | `delete` of a session | 4 | 5 |
-/// | `delete` of a user | 5 | 5 |
-/// | `set_many` for each 64 items, or each MiB | 1 | 1, prepared each time where they are fewer; 6 for the first of a session |
+/// | `delete` of a user | 4 | 5 |
+/// | `set_many` for each 64 items, or each MiB | 1 | 1; 6 for the first of a session |
 ///
 /// The deletion of a namespace takes the server time in proportion to what it held, though it takes
 /// effect at one moment, and others wait for it only where they write to the same user.
@@ -237,9 +237,9 @@ impl SqlStorage {
 
     async fn read(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<StorageItem>> {
         loop {
-            let Some(item) = self.engine.get(at, &[key], end).await?.pop() else { return Ok(None) };
+            let Some(item) = self.engine.get(at, key, end).await? else { return Ok(None) };
             match item.state() {
-                State::Alive => return self.hit(at, item, end).await.map(Some),
+                State::Alive => return self.hit(at, key.as_bytes(), item, end).await.map(Some),
                 State::Over => return Ok(None),
                 State::Unclear => {}
             }
@@ -247,9 +247,9 @@ impl SqlStorage {
     }
 
     /// The item, its TTL renewed where it slides and that is worth a write.
-    async fn hit(&self, at: At<'_>, item: Stored, end: Instant) -> Result<StorageItem> {
+    async fn hit(&self, at: At<'_>, key: &[u8], item: Stored, end: Instant) -> Result<StorageItem> {
         let Some(deadline_us) = item.renewed_us() else { return item.into_item() };
-        let is_renewed = self.engine.renew(at, &item, deadline_us, end).await?;
+        let is_renewed = self.engine.renew(at, key, &item, deadline_us, end).await?;
         // If not, it was written, deleted, touched or renewed meanwhile; what was read was true then.
         if is_renewed { item.with_deadline(deadline_us) } else { item }.into_item()
     }
@@ -373,15 +373,14 @@ impl Storage for SqlStorage {
         let at = At::from(call.namespace);
         let mut found = HashMap::with_capacity(keys.len());
         for keys in keys.chunks(CHUNK) {
-            for item in self.engine.get(at, keys, end).await? {
-                let key = item.key.clone();
+            for (key, item) in self.engine.get_many(at, keys, end).await? {
                 let item = match item.state() {
-                    State::Alive => Some(self.hit(at, item, end).await?),
+                    State::Alive => Some(self.hit(at, &key, item, end).await?),
                     State::Over => None,
                     State::Unclear => {
                         // Its bytes are those of one of the keys.
-                        let key = keys.iter().find(|asked| asked.as_bytes() == key);
-                        match key {
+                        let asked = keys.iter().find(|asked| asked.as_bytes() == key);
+                        match asked {
                             Some(key) => self.read(at, key, end).await?,
                             None => None,
                         }

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row, SqlStr, query, raw_sql};
 use tokio::time::Instant;
 
 use self::statements::Statements;
-use super::engine::{Cursor, Engine, Owner};
+use super::engine::{Cursor, Engine, Owner, Row as Found};
 use super::failure::code;
 use super::item::{At, Draft, State, Stored, number};
 use super::pool::{Lease, Pool, Session};
@@ -108,36 +108,57 @@ impl Engine for PostgresEngine {
         Ok(MOST_BYTES)
     }
 
-    async fn get(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Stored>> {
+    async fn get(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>> {
+        let get = |mut lease: Lease<Postgres>| async move {
+            let get = query(self.sql.get_one.clone()).bind(at.user).bind(at.session);
+            // The answer to its end, so that a connection that goes back has said all.
+            let rows = get.bind(key.as_bytes()).fetch_all(lease.next()).await;
+            (lease, rows.and_then(|rows| rows.first().map(stored).transpose()))
+        };
+        self.pool.run(end, get).await
+    }
+
+    async fn get_many(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Found>> {
         let keys = &bytes_of(keys);
         let get = |mut lease: Lease<Postgres>| async move {
-            let of = |text: &SqlStr| query(text.clone()).bind(at.user).bind(at.session);
-            let get = match keys[..] {
-                [key] => of(&self.sql.get_one).bind(key),
-                _ => of(&self.sql.get).bind(keys),
-            };
+            let get = query(self.sql.get.clone()).bind(at.user).bind(at.session).bind(keys);
             let rows = get.fetch_all(lease.next()).await;
-            (lease, rows.and_then(|rows| rows.iter().map(Stored::from_row).collect()))
+            let found = |row: &PgRow| Ok((row.try_get(8)?, stored(row)?));
+            (lease, rows.and_then(|rows| rows.iter().map(found).collect()))
         };
         self.pool.run(end, get).await
     }
 
     async fn write(&self, at: At<'_>, key: &str, draft: &Draft<'_>, end: Instant) -> Result<bool> {
+        let keeps = usize::from(draft.keeps_ttl);
         let (text, version) = match draft.condition {
-            Condition::Always => (&self.sql.upsert[usize::from(draft.keeps_ttl)], None),
+            Condition::Always => (&self.sql.upsert[keeps], None),
             Condition::Absent => (&self.sql.insert, None),
             Condition::Present => (&self.sql.update, Some(None)),
             Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
         };
+        // Where its session is there nothing else is needed, and where it is not nothing happens.
+        let is_put = draft.condition == Condition::Always && draft.sliding_us.is_none();
+        let put = is_put.then(|| &self.sql.put[keeps]);
         let write = |mut lease: Lease<Postgres>| async move {
-            let mut write = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
-            write = write.bind(draft.data).bind(draft.version);
-            write = write.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us);
-            if let Some(version) = version {
-                write = write.bind(draft.keeps_ttl).bind(version);
-            }
-            let done = write.execute(lease.next()).await;
-            (lease, done.map(|done| done.rows_affected() == 1))
+            let item = |text: &SqlStr| {
+                let item = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
+                item.bind(draft.data).bind(draft.version).bind(draft.deadline_us)
+            };
+            let answer = async {
+                if let Some(put) = put
+                    && item(put).execute(lease.next()).await?.rows_affected() == 1
+                {
+                    return Ok(true);
+                }
+                let mut write = item(text).bind(draft.sliding_us).bind(draft.last_us);
+                if let Some(version) = version {
+                    write = write.bind(draft.keeps_ttl).bind(version);
+                }
+                Ok(write.execute(lease.next()).await?.rows_affected() == 1)
+            };
+            let answer = answer.await;
+            (lease, answer)
         };
         self.pool.run(end, write).await
     }
@@ -167,7 +188,7 @@ impl Engine for PostgresEngine {
         let take = |mut lease: Lease<Postgres>| async move {
             let take = query(self.sql.take.clone()).bind(at.user).bind(at.session);
             let row = take.bind(key.as_bytes()).fetch_optional(lease.next()).await;
-            (lease, row.and_then(|row| row.as_ref().map(Stored::from_row).transpose()))
+            (lease, row.and_then(|row| row.as_ref().map(stored).transpose()))
         };
         // One that had expired is gone now as well, and was absent.
         let taken = self.pool.run(end, take).await?;
@@ -186,13 +207,14 @@ impl Engine for PostgresEngine {
     async fn renew(
         &self,
         at: At<'_>,
+        key: &[u8],
         item: &Stored,
         deadline_us: i64,
         end: Instant,
     ) -> Result<bool> {
         let renew = |mut lease: Lease<Postgres>| async move {
             let renew = query(self.sql.renew.clone()).bind(at.user).bind(at.session);
-            let renew = renew.bind(&item.key).bind(deadline_us);
+            let renew = renew.bind(key).bind(deadline_us);
             let renew = renew.bind(item.version).bind(item.sliding_us);
             let done = renew.execute(lease.next()).await;
             (lease, done.map(|done| done.rows_affected() == 1))
@@ -239,16 +261,15 @@ impl Engine for PostgresEngine {
             let answer = async {
                 lease.begin().await?;
                 let lock = query(self.sql.lock_user.clone()).bind(user);
-                let users: i64 = lock.fetch_one(lease.next()).await?.try_get(0)?;
-                let mut removed = 0;
-                if users == 1 {
-                    let keys = query(self.sql.delete_user_keys.clone()).bind(user);
-                    removed = keys.execute(lease.next()).await?.rows_affected();
-                    let rest = query(self.sql.delete_user.clone()).bind(user);
-                    rest.execute(lease.next()).await?;
+                let sessions: i64 = lock.fetch_one(lease.next()).await?.try_get(0)?;
+                let mut removed = 0_i64;
+                // Without a session a user holds nothing.
+                if sessions > 0 {
+                    let delete = query(self.sql.delete_user.clone()).bind(user);
+                    removed = delete.fetch_one(lease.next()).await?.try_get(0)?;
                 }
                 lease.commit().await?;
-                Ok(removed)
+                Ok(removed.cast_unsigned())
             };
             let answer = answer.await;
             (lease, answer)
@@ -351,6 +372,28 @@ impl Engine for PostgresEngine {
 
 fn bytes_of<'k>(keys: &[&'k str]) -> Vec<&'k [u8]> {
     keys.iter().map(|key| key.as_bytes()).collect()
+}
+
+/// What a read answers of a key.
+fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
+    Ok(Stored {
+        data: row.try_get(0)?,
+        version: row.try_get(1)?,
+        created_us: row.try_get(2)?,
+        deadline_us: row.try_get(3)?,
+        sliding_us: row.try_get(4)?,
+        last_us: row.try_get(5)?,
+        began_us: moment(row, 6)?,
+        seen_us: moment(row, 7)?,
+    })
+}
+
+/// A `timestamptz`, which is in microseconds after the year 2000, in those after 1970.
+fn moment(row: &PgRow, index: usize) -> Result<i64, sqlx::Error> {
+    const YEAR_2000_US: i64 = 946_684_800_000_000;
+    let bytes = row.try_get_raw(index)?.as_bytes().map_err(sqlx::Error::Decode)?;
+    let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("no moment".into()))?;
+    Ok(i64::from_be_bytes(bytes).saturating_add(YEAR_2000_US))
 }
 
 fn names(rows: Vec<PgRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {

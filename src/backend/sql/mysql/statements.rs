@@ -2,13 +2,13 @@
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
+use super::read::columns;
 use crate::backend::sql::engine::BATCH;
-use crate::backend::sql::item::COLUMNS;
 use crate::backend::sql::schema::Tables;
 
-/// When the statement began, and this very moment, in microseconds after 1970.
-const BEGAN: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
-const NOW: &str = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)";
+/// When the statement began, and this very moment, in microseconds after 1970. The session's time is UTC.
+const BEGAN: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', NOW(6))";
+const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', SYSDATE(6))";
 
 /// The places of one row that is inserted.
 pub(super) fn values() -> String {
@@ -20,7 +20,8 @@ pub(super) fn values() -> String {
 /// `VALUES` of a duplicate, and assignments from left to right that see those before them, are of both
 /// servers. A row that a statement waits for is looked at as it is once the wait is over.
 pub(super) struct Statements {
-    pub(super) get: String,
+    pub(super) get: SqlStr,
+    pub(super) get_many: String,
     pub(super) insert: SqlStr,
     /// With a TTL of its own, and keeping that of what it overwrites.
     pub(super) upsert: [SqlStr; 2],
@@ -65,6 +66,7 @@ impl Statements {
              last = IF(exp IS NULL, NULL, last)"
         );
         let of_key = "u = ? AND s = ? AND k = ?";
+        let columns = columns(BEGAN, NOW);
         let alive = format!("(exp IS NULL OR exp > {NOW})");
         let update = |expiry: &str, condition: &str| {
             text(format!(
@@ -75,7 +77,8 @@ impl Statements {
         let expiry = format!(", exp = {BEGAN} + ?, ttl = ?, last = {BEGAN} + ?");
         let fits = " AND ver = ?";
         Self {
-            get: format!("SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = ? AND s = ? AND "),
+            get: text(format!("SELECT {columns} FROM {kv} WHERE {of_key}")),
+            get_many: format!("SELECT {columns}, k FROM {kv} WHERE u = ? AND s = ? AND "),
             upsert: [&anew, &keeping].map(|over| text(format!("{insert} {over}"))),
             upsert_many: [anew, keeping],
             insert_many,

@@ -3,23 +3,29 @@
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::backend::sql::engine::BATCH;
-use crate::backend::sql::item::COLUMNS;
 use crate::backend::sql::schema::Tables;
 
 /// When the statement began, and this very moment, in microseconds after 1970.
 const BEGAN: &str = "(extract(epoch FROM now()) * 1000000)::bigint";
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
+/// What a read answers, in the order of [`super::stored`], but for the time at which the row was seen. The
+/// two moments go over the wire as they are, which costs the server less than to count them.
+const COLUMNS: &str = "v, ver, created, exp, ttl, last, now()";
+
 /// The text of each statement.
 ///
 /// Those that write lock rows in one order: user, session, keys. A write that had the row of a key
 /// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
-/// are chained by counts, which have to be known before the next one begins.
+/// are chained by counts, which have to be known before the next one begins. A put asks for the session's
+/// row after its key's, but only for a key that is new: no deletion waits for what it cannot see.
 pub(super) struct Statements {
     /// Of several keys, and of one: that one is found at once also while a table has no statistics.
     pub(super) get: SqlStr,
     pub(super) get_one: SqlStr,
-    /// With a TTL of its own, and keeping that of what it overwrites.
+    /// With a TTL of its own, and keeping that of what it overwrites: without a sliding TTL and where the
+    /// session is there, which most writes are and which costs least, and otherwise.
+    pub(super) put: [SqlStr; 2],
     pub(super) upsert: [SqlStr; 2],
     pub(super) upsert_many: [SqlStr; 2],
     pub(super) insert: SqlStr,
@@ -32,7 +38,6 @@ pub(super) struct Statements {
     pub(super) lock_session: SqlStr,
     pub(super) delete_session: SqlStr,
     pub(super) lock_user: SqlStr,
-    pub(super) delete_user_keys: SqlStr,
     pub(super) delete_user: SqlStr,
     pub(super) keys: SqlStr,
     pub(super) sessions: SqlStr,
@@ -49,17 +54,25 @@ impl Statements {
     pub(super) fn new(tables: &Tables) -> Self {
         let Tables { usr, sess, kv, .. } = tables;
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
-        let upsert = |item: &str, of_items: &str| {
+        let insert = |item: &str, expiry: &str, of: &str| {
             format!(
-                "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
-                 q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
-                  ON CONFLICT DO NOTHING RETURNING 1) \
-                 INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
-                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, $7, {BEGAN} + $8 {of_items} \
-                 WHERE (SELECT count(*) FROM q) >= 0 ON CONFLICT (u, s, k) DO UPDATE \
+                "INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
+                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, {expiry} {of} \
+                 ON CONFLICT (u, s, k) DO UPDATE \
                  SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
             )
         };
+        let upsert = |item: &str, of_items: &str| {
+            let of = format!("{of_items} WHERE (SELECT count(*) FROM q) >= 0");
+            format!(
+                "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
+                 q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
+                  ON CONFLICT DO NOTHING RETURNING 1) {}",
+                insert(item, &format!("$7, {BEGAN} + $8"), &of)
+            )
+        };
+        let is_there = format!("WHERE EXISTS (SELECT 1 FROM {sess} WHERE u = $1 AND s = $2)");
+        let put = insert("$3, $4, $5", "NULL, NULL", &is_there);
         let one = upsert("$3, $4, $5", "");
         let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
         let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
@@ -81,10 +94,12 @@ impl Statements {
         let of_key = "WHERE u = $1 AND s = $2 AND k = $3";
         Self {
             get: text(format!(
-                "SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)"
+                "SELECT {COLUMNS}, clock_timestamp(), k FROM {kv} \
+                 WHERE u = $1 AND s = $2 AND k = ANY($3)"
             )),
-            get_one: text(format!("SELECT {COLUMNS}, {BEGAN}, {NOW} FROM {kv} {of_key}")),
+            get_one: text(format!("SELECT {COLUMNS}, clock_timestamp() FROM {kv} {of_key}")),
             insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
+            put: [format!("{put}{anew}"), format!("{put}{keeping}")].map(text),
             upsert: [format!("{one}{anew}"), format!("{one}{keeping}")].map(text),
             upsert_many: [format!("{many}{anew}"), format!("{many}{keeping}")].map(text),
             update: text(format!(
@@ -94,7 +109,7 @@ impl Statements {
                  last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 END \
                  {found} AND ($10::bigint IS NULL OR l.ver = $10)"
             )),
-            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, {NOW}, {NOW}")),
+            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, clock_timestamp()")),
             touch: text(format!(
                 "{locked} SET exp = LEAST({BEGAN} + $4, old.last), \
                  ttl = CASE WHEN old.ttl IS NULL THEN NULL ELSE $4 END {found}"
@@ -110,12 +125,13 @@ impl Statements {
                  e AS (DELETE FROM {sess} WHERE u = $1 AND s = $2) SELECT count(*) FROM d"
             )),
             lock_user: text(format!(
-                "WITH p AS MATERIALIZED (SELECT u FROM {usr} WHERE u = $1 FOR UPDATE) \
-                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM \
-                 (SELECT 1 FROM {sess} JOIN p USING (u) ORDER BY s FOR UPDATE OF {sess}) AS all_of)"
+                "SELECT count(*) FROM (SELECT 1 FROM {usr}, {sess} \
+                 WHERE {usr}.u = $1 AND {sess}.u = $1 FOR UPDATE) AS all_of"
             )),
-            delete_user_keys: text(format!("DELETE FROM {kv} WHERE u = $1")),
-            delete_user: text(format!("DELETE FROM {usr} WHERE u = $1")),
+            delete_user: text(format!(
+                "WITH d AS (DELETE FROM {kv} WHERE u = $1 RETURNING 1), \
+                 e AS (DELETE FROM {usr} WHERE u = $1) SELECT count(*) FROM d"
+            )),
             keys: text(format!(
                 "SELECT k FROM {kv} WHERE u = $1 AND s = $2 AND k > $3 \
                  AND (exp IS NULL OR exp > {NOW}) ORDER BY k LIMIT $4"
