@@ -251,7 +251,7 @@ impl WebSessions {
     ///
     /// # Complexity
     ///
-    /// Of the embedded engine: O(1), one to three microseconds, for any number of sessions. What else was stored
+    /// Of the embedded engine: O(1), about a microsecond, for any number of sessions. What else was stored
     /// of each session, which is no longer seen, goes with the next [sweep](Self::sweep).
     ///
     /// # Errors
