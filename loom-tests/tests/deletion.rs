@@ -157,6 +157,31 @@ fn set_through_a_scope_racing_delete_user_outlives_it() {
         .check();
 }
 
+/// The scope knows the incarnation that dies; what is deleted is what the name leads to.
+#[test]
+fn delete_through_a_stale_scope_racing_delete_user_and_set_takes_the_newer() {
+    let a = user("a");
+    let k = a.scoped("k");
+    let by_ids = a.key("k");
+    Model::new("delete_through_a_stale_scope_racing_delete_user_and_set_takes_the_newer", 4, 600)
+        .before([Op::OpenScopes, Op::Set(k, 1)])
+        .thread([Op::DeleteAll(a), Op::Set(by_ids, 2), Op::Get(by_ids)])
+        .thread([Op::Get(by_ids), Op::Delete(k)])
+        .check();
+}
+
+/// What stands in the way is dead, of an incarnation that the scope does not know any more.
+#[test]
+fn set_through_a_scope_over_what_died_ends() {
+    let a = user("a");
+    let k = a.scoped("k");
+    Model::new("set_through_a_scope_over_what_died_ends", 4, 20)
+        .before([Op::OpenScopes, Op::Set(k, 1)])
+        .thread([Op::DeleteAll(a)])
+        .thread([Op::Set(k, 2)])
+        .check();
+}
+
 #[test]
 fn sets_through_one_scope_racing_delete_user_agree() {
     let a = user("a");

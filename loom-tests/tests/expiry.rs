@@ -47,6 +47,18 @@ fn set_that_keeps_ttl_racing_expiry_is_not_born_expired() {
         .check();
 }
 
+/// What the insert finds dies before it expires: only then is the key absent for both.
+#[test]
+fn insert_racing_insert_delete_user_and_expiry_outlives_them() {
+    let a = user("a");
+    let k = a.key("k");
+    Model::new("insert_racing_insert_delete_user_and_expiry_outlives_them", 3, 2_000)
+        .before([Op::Set(a.key("l"), 9)])
+        .thread([Op::Insert(k, 2), Op::Get(k)])
+        .thread([Op::InsertFor(k, 1, 5), Op::DeleteAll(a), Op::Advance(10), Op::Get(k)])
+        .check();
+}
+
 /// expiry, whole.
 #[test]
 fn insert_racing_delete_user_and_expiry_inserts_into_absence() {

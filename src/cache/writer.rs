@@ -264,15 +264,17 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                     State::Live => {}
                 }
                 let dead = found.owner().is_dead();
+                let early = planted!("dead_before_clock") && node.is_dead();
                 let mut kept = None;
                 if !dead && found.flight().is_none() {
-                    if found.is_expired(|| core.now()) {
+                    let expired = found.is_expired(|| core.now());
+                    if expired && !planted!("replace_expired") && !planted!("dead_before_clock") {
                         // Never replaced in place: what replaces it would have to be right both
                         // for those who saw it expire and for those who did not.
                         core.unlink(target.hash, &slot, found, Exit::Expired);
                         continue;
                     }
-                    if self.intent != Intent::Set {
+                    if self.intent != Intent::Set && !expired {
                         core.release(target.hash, node, guard);
                         return Ok(Inserted::Met(found));
                     }
@@ -283,8 +285,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
                 }
                 // Loaded after the whole decision, the clock included: what was decided on a
                 // death must not be stored for a node that died with it.
+                let died = if planted!("dead_before_clock") { early } else { node.is_dead() };
                 let decided = self.intent != Intent::Set || self.keep_ttl;
-                if decided && node.is_dead() && !planted!("no_second_dead_check") {
+                if decided && died && !planted!("no_second_dead_check") {
                     core.release(target.hash, node, guard);
                     continue 'resolve;
                 }
@@ -340,6 +343,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             core.count_entries(target.hash, 1);
         }
         self.hold.spend_on_entry(self.bytes);
+        let pushed = planted!("push_before_claim").then(|| node.handles().push(target.hash, guard));
         let claim = core.table.claim(target.hash, draft, guard);
         if claim.appended {
             self.hold.spend(crate::table::LINE_BYTES);
@@ -353,7 +357,10 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             // A helper may have made it live, and others may have replaced or removed it since:
             // it was stored all the same.
             _ => {
-                self.linked(claim.entry);
+                match pushed {
+                    Some(early) => self.settle_push(claim.entry, early),
+                    None => self.linked(claim.entry),
+                }
                 core.announce(target.hash, claim.entry, Track::default());
                 if planted!("count_late") {
                     // A figure is no step of a model; asking for the lock is one.
@@ -411,9 +418,15 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// Gives the entry's node a handle to it, and sweeps the entry if the node died meanwhile.
     fn linked(&mut self, entry: Seen<'_, V, Node>) {
+        let pushed = entry.owner().handles().push(self.target.hash, entry.guard());
+        self.settle_push(entry, pushed);
+    }
+
+    /// After a push that took so many bytes and, where it filled a chunk, has so many handles
+    /// behind it.
+    fn settle_push(&mut self, entry: Seen<'_, V, Node>, (bytes, filled): (u64, Option<u64>)) {
         let (core, hash) = (self.core, self.target.hash);
         let (node, guard) = (entry.owner(), entry.guard());
-        let (bytes, filled) = node.handles().push(hash, guard);
         self.hold.spend(bytes);
         entry.set_indexed();
         if bytes > 0 && node.is_closed() && !planted!("no_second_discard") {

@@ -68,7 +68,8 @@ impl Guard {
             unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(free) };
         BOOKS.with_borrow_mut(|books| {
             if !address.is_null() {
-                let holders = books.live.values().map(|&(id, _)| id).collect();
+                let waits_for = |id: &u64| !planted!("free_at_once") || *id == self.id;
+                let holders = books.live.values().map(|&(id, _)| id).filter(waits_for).collect();
                 let before = books.retired.insert(address as usize, holders);
                 assert!(before.is_none(), "retired twice: {address:p}");
             }
