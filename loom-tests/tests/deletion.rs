@@ -233,6 +233,18 @@ fn set_in_a_session_racing_delete_session_and_delete_user_leaves_nothing_dead() 
     .check();
 }
 
+/// The mark of the deletion comes while the last entry's node closes.
+#[test]
+fn delete_racing_delete_session_retires_the_node() {
+    let s = session("a", "s");
+    let k = s.key("k");
+    Model::new("delete_racing_delete_session_retires_the_node", 4, 50)
+        .before([Op::Set(k, 1)])
+        .thread([Op::Delete(k)])
+        .thread([Op::DeleteAll(s), Op::Reclaim])
+        .check();
+}
+
 /// insert_death, whole.
 #[test]
 fn insert_racing_insert_and_delete_of_a_filler_and_user_inserts_once() {

@@ -343,13 +343,6 @@ impl Node {
     pub(crate) fn close(&self) -> bool {
         // Relaxed: the compare-exchange verifies it.
         let word = self.word.load(Ordering::Relaxed);
-        // AcqRel: see `raise` and `release`. Relaxed failure: somebody raised it or closed it,
-        // or deletes it and will find it empty.
-        let close = |word| {
-            self.word
-                .compare_exchange(word, word | CLOSED, Ordering::AcqRel, Ordering::Relaxed)
-                .map_err(|now| now & (COUNT | CLOSED) == 0)
-        };
         if word & (COUNT | CLOSED) != 0 {
             return false;
         }
@@ -357,8 +350,9 @@ impl Node {
             // AcqRel: as below.
             return self.word.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0;
         }
-        // Once more where only the mark of a deletion came in between: nobody else will.
-        close(word).or_else(|marked| if marked { close(word | APART) } else { Err(false) }).is_ok()
+        // AcqRel: see `raise` and `release`. Relaxed failure: somebody raised it or closed it. No mark
+        // of a deletion comes in between: a session gets that under its user's lock, as it closes.
+        self.word.compare_exchange(word, word | CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

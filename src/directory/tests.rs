@@ -1,5 +1,6 @@
 //! How nodes come into the directory and go, step by step in one thread.
 
+use super::names::SessionNames;
 use super::*;
 use crate::budget::Budget;
 use crate::reclaim::pin;
@@ -71,4 +72,63 @@ fn one_closes_it_and_nobody_comes_after_that() {
         assert_eq!(refused.expect_err("closed").kind(), ErrorKind::Closed);
     }
     assert_eq!((directory.user_count(), budget.used()), (0, 0));
+}
+
+#[test]
+fn a_quota_reaches_the_node_that_a_user_has() {
+    let (directory, budget, guard) = (directory(), Budget::new(1 << 20, 1), pin());
+    assert!(directory.set_quota("u", Some(500), &guard).is_none(), "there is no node");
+    let user = directory.resolve(USER, budget.account(0), &guard).expect("there is room");
+    assert_eq!(user.quota(), 500);
+    let found = directory.set_quota("u", Some(600), &guard);
+    assert!(found.is_some_and(|node| std::ptr::eq(node, user)));
+    assert_eq!(user.quota(), 600);
+    directory.set_quota("u", None, &guard);
+    assert_eq!(user.quota(), NO_QUOTA);
+    directory.release(user, budget.account(0), &guard);
+}
+
+#[test]
+fn of_two_users_of_one_name_one_is_found() {
+    let (names, guard) = (UserNames::new(RandomState::new()), pin());
+    let find = || names.read("u", &guard, std::ptr::from_ref);
+    let [first, second, other] = ["u", "u", "v"].map(|id| NodeRef::user(id, NO_QUOTA));
+    assert_eq!(find(), None);
+    assert!(names.put(&first, |_| panic!("nobody is there")));
+    assert!(!names.put(&second, |there| std::ptr::eq(there, &*first)), "it is kept");
+    assert!(names.put(&other, |_| panic!("that is another")));
+    assert_eq!((find(), names.len()), (Some(&raw const *first), 2));
+    assert!(names.put(&second, |there| !std::ptr::eq(there, &*first)));
+    assert_eq!((find(), names.len()), (Some(&raw const *second), 2));
+    assert!(!names.remove_if(b"w", |_| panic!("nobody is there")));
+    assert!(names.remove_if(b"u", |_| false));
+    assert!(find().is_some());
+    assert!(names.remove_if(b"u", |there| std::ptr::eq(there, &*second)));
+    assert_eq!((find(), names.len()), (None, 1));
+}
+
+#[test]
+fn a_walk_over_the_places_of_sessions_meets_each_once() {
+    let (mut names, hasher) = (SessionNames::new(), RandomState::new());
+    let user = NodeRef::user("u", NO_QUOTA);
+    let session = |id: &str| NodeRef::session(user.clone(), id);
+    assert!((0..100).all(|place| names.at(place).is_none()));
+    let old: Vec<_> = (0..20).map(|n| session(&n.to_string())).collect();
+    let new: Vec<_> = (10..30).map(|n| session(&n.to_string())).collect();
+    old.iter().chain(&new).for_each(|node| names.put(node, &hasher));
+    assert_eq!(names.len(), 30, "a newer one has the place of the older");
+    assert!(names.places() >= 30);
+    let is = |id: &str, node: &NodeRef| {
+        names.get(id, &hasher).is_some_and(|there| std::ptr::eq(there, &**node))
+    };
+    assert!(is("9", &old[9]) && is("10", &new[0]) && is("29", &new[19]) && !is("30", &new[0]));
+    let mut met: Vec<_> = (0..names.places()).filter_map(|place| names.at(place)).collect();
+    assert!(names.at(names.places()).is_none());
+    met.sort_by_key(|node| node.id().parse::<u32>().expect("a number"));
+    assert!(met.iter().map(|node| node.id()).eq((0..30).map(|n| n.to_string())));
+    // One of another incarnation stays.
+    names.remove(&old[10], &hasher);
+    names.remove(&old[9], &hasher);
+    assert_eq!(names.len(), 29);
+    assert_eq!((names.take(9, &hasher).len(), names.len()), (9, 20));
 }

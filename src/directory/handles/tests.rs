@@ -119,3 +119,15 @@ fn a_walk_in_parts_shows_every_handle_once_and_the_oldest_first() {
         assert_eq!(list.part(count + 1, 64, &guard, &mut Vec::new()), None);
     }
 }
+
+#[test]
+fn a_part_ends_where_as_many_were_shown_as_were_wanted() {
+    let guard = pin();
+    let (list, _) = list(1000, &guard);
+    let mut first = Vec::new();
+    let next = list.part(0, 1, &guard, &mut first).expect("there are more");
+    assert_eq!(first.len() as u64, next, "whole chunks from the oldest on");
+    let mut again = Vec::new();
+    assert_eq!(list.part(0, next, &guard, &mut again), Some(next), "no chunk more than that");
+    assert_eq!(again, first);
+}

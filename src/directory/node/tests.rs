@@ -42,7 +42,7 @@ fn a_session_dies_with_its_user_and_not_the_other_way_round() {
     let user = NodeRef::user("u", NO_QUOTA);
     let (one, two) = (NodeRef::session(user.clone(), "1"), NodeRef::session(user.clone(), "2"));
     assert!(!one.is_dead() && !user.is_dead());
-    assert!(one.kill(Death::Deleted).is_some() && one.is_dead());
+    assert!(one.kill(Death::Deleted).is_some() && one.is_dead() && one.is_killed());
     assert!(!two.is_dead() && !user.is_dead());
     assert!(user.kill(Death::Deleted).is_some() && user.kill(Death::Deleted).is_none());
     assert!(two.is_dead() && !two.is_killed());
@@ -150,11 +150,31 @@ fn a_node_knows_its_namespace_from_all_others() {
             assert_eq!(node.same_namespace(&nodes[m]), n == m, "{namespace:?}");
         }
         node.with_namespace(|own| assert_eq!(own, namespaces[n]));
+        let names = node.names(b"k");
+        let (user, session) = match namespaces[n] {
+            Namespace::Global => (None, None),
+            Namespace::User { user } => (Some(user), None),
+            Namespace::Session { user, session } => (Some(user), Some(session)),
+        };
+        assert_eq!(names.user, user.map(str::as_bytes));
+        assert_eq!(names.session, session.map(str::as_bytes));
+        assert_eq!(names.key, b"k");
     }
     // Another incarnation of each.
     assert!(nodes[0].same_namespace(&NodeRef::global()));
     assert!(nodes[1].same_namespace(&NodeRef::user("u", NO_QUOTA)));
     assert!(nodes[3].same_namespace(&NodeRef::session(NodeRef::user("u", NO_QUOTA), "s")));
+}
+
+#[test]
+fn as_many_references_as_there_may_be_are_not_too_many() {
+    let node = NodeRef::global();
+    // Relaxed: one thread.
+    node.refs.store(u32::MAX / 2, Ordering::Relaxed);
+    let another = node.clone();
+    assert_eq!(node.refs.swap(2, Ordering::Relaxed), u32::MAX / 2 + 1);
+    drop(another);
+    assert_eq!(node.refs.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -176,6 +196,10 @@ fn a_node_books_its_id_and_what_a_user_has_besides() {
     assert!(session.own_bytes() as usize >= size_of::<Node>());
     assert!(user.own_bytes() - session.own_bytes() >= size_of::<Sessions>() as u64);
     assert!(Node::bytes_for(256, false) - Node::bytes_for(1, false) >= 256);
+    // An id of this length needs no memory of its own; a place in a map is 16 bytes.
+    let bare = allocated(size_of::<Node>()) as u64 + 16;
+    assert_eq!(Node::bytes_for(1, false), bare);
+    assert_eq!(Node::bytes_for(1, true), bare + allocated(size_of::<Sessions>()) as u64);
 }
 
 #[test]
@@ -184,6 +208,9 @@ fn charges_of_a_user_never_pass_its_quota() {
     let session = NodeRef::session(user.clone(), "s");
     assert!(user.payer().is_some_and(|payer| std::ptr::eq(payer, &*user)));
     assert!(user.pays_for(&session) && user.pays_for(&user));
+    let other = NodeRef::user("u", 100);
+    assert!(!user.pays_for(&other) && !user.pays_for(&NodeRef::session(other.clone(), "s")));
+    assert!(!user.pays_for(&NodeRef::global()));
     assert!(NodeRef::global().payer().is_none());
     let first = user.charge(60).expect("it fits");
     assert_eq!((user.missing(40), user.missing(41)), (0, 1));
