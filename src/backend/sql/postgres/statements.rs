@@ -71,8 +71,8 @@ impl Statements {
                 insert(item, &format!("$7, {BEGAN} + $8"), &of)
             )
         };
-        let is_there = format!("WHERE EXISTS (SELECT 1 FROM {sess} WHERE u = $1 AND s = $2)");
-        let put = insert("$3, $4, $5", "NULL, NULL", &is_there);
+        let in_session = format!("FROM {sess} WHERE u = $1 AND s = $2");
+        let put = insert("$3, $4, $5", "NULL, NULL", &in_session);
         let one = upsert("$3, $4, $5", "");
         let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
         let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
