@@ -1,5 +1,6 @@
 //! The calls on PostgreSQL.
 
+mod known;
 mod statements;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row, SqlStr, query, raw_sql};
 use tokio::time::Instant;
 
+use self::known::Known;
 use self::statements::Statements;
 use super::engine::{Cursor, Engine, Owner, Row as Found};
 use super::failure::code;
@@ -25,6 +27,7 @@ pub(super) struct PostgresEngine {
     pool: Pool<Postgres>,
     tables: Tables,
     sql: Statements,
+    known: Known,
 }
 
 #[async_trait]
@@ -66,7 +69,7 @@ impl PostgresEngine {
     pub(super) fn new(pool: Pool<Postgres>, prefix: &str) -> Self {
         let tables = Tables::new(prefix);
         let sql = Statements::new(&tables);
-        Self { pool, tables, sql }
+        Self { pool, tables, sql, known: Known::new() }
     }
 
     /// Makes or updates the tables inside one transaction, under a lock that all instances know.
@@ -137,25 +140,35 @@ impl Engine for PostgresEngine {
             Condition::Present => (&self.sql.update, Some(None)),
             Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
         };
-        // Where its session is there nothing else is needed, and where it is not nothing happens.
+        // Where its session is there nothing else is needed. Where it is not, nothing happens.
         let is_put = draft.condition == Condition::Always && draft.sliding_us.is_none();
-        let put = is_put.then(|| &self.sql.put[keeps]);
         let write = |mut lease: Lease<Postgres>| async move {
             let item = |text: &SqlStr| {
                 let item = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());
                 item.bind(draft.data).bind(draft.version).bind(draft.deadline_us)
             };
             let answer = async {
-                if let Some(put) = put
-                    && item(put).execute(lease.next()).await?.rows_affected() == 1
-                {
-                    return Ok(true);
+                if is_put {
+                    let is_known = self.known.trusts(at);
+                    let put = if is_known { &self.sql.put_known } else { &self.sql.put };
+                    match item(&put[keeps]).execute(lease.next()).await {
+                        Ok(done) if done.rows_affected() == 1 => {
+                            self.known.note(at);
+                            return Ok(true);
+                        }
+                        Err(error) if !(is_known && is_orphan(&error)) => return Err(error),
+                        _ => self.known.forget(at),
+                    }
                 }
                 let mut write = item(text).bind(draft.sliding_us).bind(draft.last_us);
                 if let Some(version) = version {
                     write = write.bind(draft.keeps_ttl).bind(version);
                 }
-                Ok(write.execute(lease.next()).await?.rows_affected() == 1)
+                let is_written = write.execute(lease.next()).await?.rows_affected() == 1;
+                if is_put && is_written {
+                    self.known.note(at);
+                }
+                Ok(is_written)
             };
             let answer = answer.await;
             (lease, answer)
@@ -372,6 +385,11 @@ impl Engine for PostgresEngine {
 
 fn bytes_of<'k>(keys: &[&'k str]) -> Vec<&'k [u8]> {
     keys.iter().map(|key| key.as_bytes()).collect()
+}
+
+/// Whether the session of what was to be inserted is not there.
+fn is_orphan(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_foreign_key_violation())
 }
 
 /// What a read answers of a key.

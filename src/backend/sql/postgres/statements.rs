@@ -24,7 +24,9 @@ pub(super) struct Statements {
     pub(super) get: SqlStr,
     pub(super) get_one: SqlStr,
     /// With a TTL of its own, and keeping that of what it overwrites: without a sliding TTL and where the
-    /// session is there, which most writes are and which costs least, and otherwise.
+    /// session is known to be there, or is found there, which most writes are and which costs least, and
+    /// otherwise.
+    pub(super) put_known: [SqlStr; 2],
     pub(super) put: [SqlStr; 2],
     pub(super) upsert: [SqlStr; 2],
     pub(super) upsert_many: [SqlStr; 2],
@@ -72,6 +74,7 @@ impl Statements {
             )
         };
         let in_session = format!("FROM {sess} WHERE u = $1 AND s = $2");
+        let put_known = insert("$3, $4, $5", "NULL, NULL", "");
         let put = insert("$3, $4, $5", "NULL, NULL", &in_session);
         let one = upsert("$3, $4, $5", "");
         let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
@@ -99,6 +102,7 @@ impl Statements {
             )),
             get_one: text(format!("SELECT {COLUMNS}, clock_timestamp() FROM {kv} {of_key}")),
             insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
+            put_known: [format!("{put_known}{anew}"), format!("{put_known}{keeping}")].map(text),
             put: [format!("{put}{anew}"), format!("{put}{keeping}")].map(text),
             upsert: [format!("{one}{anew}"), format!("{one}{keeping}")].map(text),
             upsert_many: [format!("{many}{anew}"), format!("{many}{keeping}")].map(text),
