@@ -49,17 +49,6 @@ pub(crate) struct Span {
     pub(crate) max_lifetime: Option<Duration>,
 }
 
-/// Which write an entry comes from, when it was, and when the entry ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) version: Version,
-    pub(crate) created: Nanos,
-    pub(crate) deadline: Nanos,
-    pub(crate) sliding: Option<Sliding>,
-    /// The deadline of a visible entry that is replaced counts, not this one.
-    pub(crate) keep_ttl: bool,
-}
-
 impl SetOptions {
     /// What the cache's [`ExpiryPolicy`](crate::ExpiryPolicy) says; without one, no TTL.
     pub const fn new() -> Self {

@@ -179,6 +179,7 @@ impl<T> TryLock<T> {
         struct Unlock<'a>(&'a atomic::AtomicBool);
 
         impl Drop for Unlock<'_> {
+            #[inline]
             fn drop(&mut self) {
                 // Release: pairs with the Acquire in `try_with`: who comes next sees what we did.
                 let order = if planted!("relaxed_unlock") {

@@ -135,6 +135,7 @@ unsafe impl sealed::Stored for Blob {
     type Borrowed = [u8];
     type Input<'a> = BlobInput<'a>;
 
+    #[inline]
     fn extent(input: &BlobInput<'_>, _: impl FnOnce(&[u8]) -> usize) -> Extent {
         let (len, shared) = match input {
             BlobInput::Slice(bytes) => (bytes.len(), false),
@@ -144,6 +145,7 @@ unsafe impl sealed::Stored for Blob {
         Extent { len: u32::try_from(len).unwrap_or(u32::MAX), shared }
     }
 
+    #[inline]
     fn input_ref<'a>(input: &'a BlobInput<'_>) -> &'a [u8] {
         match input {
             BlobInput::Slice(bytes) => bytes,
@@ -161,12 +163,14 @@ unsafe impl sealed::Stored for Blob {
         }
     }
 
+    #[inline]
     fn heap_bytes(extent: Extent) -> usize {
         // A `Bytes` makes a small shared record of its own when it is first cloned.
         const SHARED_RECORD: usize = 32;
         if extent.shared { allocated(extent.len as usize) + SHARED_RECORD } else { 0 }
     }
 
+    #[inline]
     unsafe fn write(input: BlobInput<'_>, at: *mut u8) {
         match input {
             // SAFETY: the caller gives room for the slice; a fresh entry overlaps nothing.
@@ -189,6 +193,7 @@ unsafe impl sealed::Stored for Blob {
         }
     }
 
+    #[inline]
     unsafe fn copy<'a>(at: *const u8, extent: Extent) -> BlobInput<'a> {
         if extent.shared {
             // SAFETY: the extent says that `write` left a `Bytes` here; the caller keeps it.
@@ -210,6 +215,7 @@ unsafe impl sealed::Stored for Blob {
         }
     }
 
+    #[inline]
     unsafe fn drop_in_place(at: *mut u8, extent: Extent) {
         if extent.shared {
             // SAFETY: the extent says that `write` left a `Bytes` here; dropped once.
@@ -217,6 +223,7 @@ unsafe impl sealed::Stored for Blob {
         }
     }
 
+    #[inline]
     fn owned_ref(owned: &SmallBytes) -> &[u8] {
         owned
     }
@@ -228,10 +235,12 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
     type Borrowed = T;
     type Input<'a> = T;
 
+    #[inline]
     fn extent(input: &T, weigh: impl FnOnce(&T) -> usize) -> Extent {
         Extent { len: u32::try_from(weigh(input)).unwrap_or(u32::MAX), shared: false }
     }
 
+    #[inline]
     fn input_ref(input: &T) -> &T {
         input
     }
@@ -241,10 +250,12 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
         Layout::new::<T>()
     }
 
+    #[inline]
     fn heap_bytes(extent: Extent) -> usize {
         extent.len as usize
     }
 
+    #[inline]
     unsafe fn write(input: T, at: *mut u8) {
         // SAFETY: the caller gives an aligned area for a `T`.
         unsafe { at.cast::<T>().write(input) };
@@ -256,6 +267,7 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
         unsafe { &*at.cast::<T>() }
     }
 
+    #[inline]
     unsafe fn copy<'a>(at: *const u8, extent: Extent) -> Self::Input<'a> {
         // SAFETY: as the caller promises.
         unsafe { <T as sealed::Stored>::borrow(at, extent) }.clone()
@@ -267,11 +279,13 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
         unsafe { <T as sealed::Stored>::borrow(at, extent) }.clone()
     }
 
+    #[inline]
     unsafe fn drop_in_place(at: *mut u8, _: Extent) {
         // SAFETY: `write` left a `T` here; dropped once.
         unsafe { at.cast::<T>().drop_in_place() };
     }
 
+    #[inline]
     fn owned_ref(owned: &T) -> &T {
         owned
     }

@@ -351,6 +351,7 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
+    #[inline]
     pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64) {
         if !planted!("no_cancel") {
             entry.cancel_flight();
@@ -370,6 +371,7 @@ impl<V: Value, S> Core<V, S> {
 
     /// Where the calling thread leaves what it takes out, and finds memory for what it makes: what
     /// goes round there stays in the cache of one core.
+    #[inline]
     pub(super) fn stash(&self) -> &EntryStash<V> {
         &self.stashes[stripe::of_thread(self.stashes.len())]
     }

@@ -10,7 +10,6 @@ use crate::value::Value;
 /// A reservation; what is not spent goes back when it is dropped.
 pub(super) struct Hold<'c, V: Value, S> {
     core: &'c Core<V, S>,
-    account: Account<'c>,
     hash: u64,
     guard: &'c Guard,
     bytes: u64,
@@ -19,8 +18,13 @@ pub(super) struct Hold<'c, V: Value, S> {
 }
 
 impl<'c, V: Value, S> Hold<'c, V, S> {
+    #[inline]
     pub(super) fn new(core: &'c Core<V, S>, hash: u64, guard: &'c Guard) -> Self {
-        Self { core, account: core.account(hash), hash, guard, bytes: 0, entries: 0 }
+        Self { core, hash, guard, bytes: 0, entries: 0 }
+    }
+
+    fn account(&self) -> Account<'c> {
+        self.core.account(self.hash)
     }
 
     /// Makes sure that at least `bytes` are held.
@@ -28,21 +32,25 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
     /// # Errors
     ///
     /// `CapacityExceeded` where the budget is full of what may not be taken out.
+    #[inline]
     pub(super) fn top_up(&mut self, bytes: u64) -> Result<()> {
-        let Some(missing) = bytes.checked_sub(self.bytes).filter(|&missing| missing > 0) else {
-            return Ok(());
-        };
-        while !self.account.try_reserve(missing) {
+        if bytes > self.bytes { self.reserve(bytes - self.bytes) } else { Ok(()) }
+    }
+
+    #[inline(never)]
+    fn reserve(&mut self, missing: u64) -> Result<()> {
+        let account = self.account();
+        while !account.try_reserve(missing) {
             if missing > self.core.budget.max() {
                 // The bound was lowered meanwhile: nothing is to go for what cannot fit.
                 return Err(Error::new(ErrorKind::CapacityExceeded));
             }
             // At least one: others may have made room just now, and take it again.
-            let short = self.account.missing(missing).max(1);
+            let short = account.missing(missing).max(1);
             if let Err(error) = self.core.make_room(self.hash, Need::Bytes(short), self.guard) {
                 // The credits of other shards are the last resort: who takes them away from
                 // those that will want them next makes both slower.
-                if self.account.reserve(missing) {
+                if account.reserve(missing) {
                     break;
                 }
                 return Err(error);
@@ -85,6 +93,7 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
     }
 
     /// Takes `bytes` of it into use.
+    #[inline]
     pub(super) fn spend(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.bytes, "spends {bytes} of {} held", self.bytes);
         self.bytes -= bytes.min(self.bytes);
@@ -92,8 +101,11 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
 }
 
 impl<V: Value, S> Drop for Hold<'_, V, S> {
+    #[inline]
     fn drop(&mut self) {
-        self.account.release(self.bytes);
+        if self.bytes > 0 {
+            self.account().release(self.bytes);
+        }
         if self.entries > 0
             && let Some(budget) = &self.core.entries_budget
         {

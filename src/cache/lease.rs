@@ -13,7 +13,6 @@ use crate::cache::counts::Loading;
 use crate::cache::exit::Exit;
 use crate::cache::scope::Scope;
 use crate::cache::target::Target;
-use crate::cache::write::header;
 use crate::cache::writer::{Inserted, Intent, Writer};
 use crate::clock::NEVER;
 use crate::directory::Node;
@@ -138,7 +137,7 @@ impl<V: Value, S> Core<V, S> {
         let draft = Draft::placeholder(&header, Arc::clone(&flight));
         self.make_way(target, &sight, draft.bytes(), &guard)?;
         let mut writer =
-            Writer::new(self, target, header, draft.bytes(), &guard).with_intent(Intent::Lease);
+            Writer::new(self, target, draft.bytes(), &guard).with_intent(Intent::Lease);
         Ok(match writer.insert(draft, &guard)? {
             Inserted::Stored => Begin::Lead(flight),
             Inserted::Met(entry) if entry.flight().is_some() => join(entry),
@@ -163,10 +162,10 @@ impl<V: Value, S> Core<V, S> {
         show: impl FnOnce(&Draft<V, Node>) -> R,
     ) -> Result<(R, Option<Version>)> {
         self.check_open()?;
-        let times = self.times(target, &input, options)?;
-        let extent = self.extent(&input)?;
+        let header = self.header(target, &input, options)?;
+        let plan = self.plan(&header, &input)?;
+        let (version, bytes) = (header.version, plan.bytes());
         self.relieve()?;
-        let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
         if self.is_large(bytes) {
             {
                 let guard = pin();
@@ -176,9 +175,10 @@ impl<V: Value, S> Core<V, S> {
         }
         self.come_near_quota(target, bytes, Condition::Always)?;
         let guard = pin();
-        let (mut writer, mut draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
+        let mut draft = self.draft(&header, input, &plan)?;
+        let mut writer =
+            Writer::new(self, target, bytes, &guard).with_keep_ttl(options.keeps_ttl());
         let shown = show(&draft);
-        let version = writer.version();
         loop {
             let Some((slot, placeholder)) = self.placeholder(target, flight, &guard) else {
                 flight.land(Outcome::Cancelled);

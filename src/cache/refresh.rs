@@ -11,8 +11,7 @@ use std::time::Duration;
 use crate::cache::core::{Core, Sight};
 use crate::cache::scope::Scope;
 use crate::cache::target::Target;
-use crate::cache::write::header;
-use crate::cache::writer::Over;
+use crate::cache::writer::{Over, Writer};
 use crate::clock::{Nanos, nanos};
 use crate::directory::Node;
 use crate::error::Result;
@@ -129,19 +128,20 @@ impl<V: Value, S> Core<V, S> {
         show: impl FnOnce(&Draft<V, Node>) -> R,
     ) -> Result<(R, Option<Version>)> {
         self.check_open()?;
-        let times = self.times(target, &input, options)?;
-        let extent = self.extent(&input)?;
+        let header = self.header(target, &input, options)?;
+        let plan = self.plan(&header, &input)?;
+        let (new, bytes) = (header.version, plan.bytes());
         self.relieve()?;
-        let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
         let condition = Condition::Version(version);
         if self.is_large(bytes) {
             // Nothing is refused where the condition asks for a value.
             self.prepare_large(target, bytes, condition)?;
         }
         let guard = pin();
-        let (mut writer, draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
+        let draft = self.draft(&header, input, &plan)?;
+        let mut writer =
+            Writer::new(self, target, bytes, &guard).with_keep_ttl(options.keeps_ttl());
         let shown = show(&draft);
-        let new = writer.version();
         let sight = self.look(target, &guard);
         let stored = match writer.over_visible(draft, sight, condition, &guard)? {
             Over::Stored => true,

@@ -11,10 +11,10 @@ use crate::directory::Node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::mix;
 use crate::item::Version;
-use crate::options::{Condition, SetOptions, Span, Times, check_ttl};
+use crate::options::{Condition, SetOptions, Span, check_ttl};
 use crate::reclaim::{Guard, pin};
-use crate::table::{Draft, Header, Seen, Sliding, Slot};
-use crate::value::{Extent, IntoValue, Value};
+use crate::table::{Draft, Header, Plan, Seen, Sliding, Slot};
+use crate::value::{IntoValue, Value};
 
 impl<V: Value, S> Core<V, S> {
     /// Stores a value if the condition holds; answers its version if it did.
@@ -28,13 +28,13 @@ impl<V: Value, S> Core<V, S> {
         self.check_open()?;
         // It comes while the clock is read.
         self.prefetch(target);
-        let times = self.times(target, &input, options)?;
-        let extent = self.extent(&input)?;
+        let header = self.header(target, &input, options)?;
+        let plan = self.plan(&header, &input)?;
+        let (version, bytes) = (header.version, plan.bytes());
         self.relieve()?;
-        let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
         if self.is_large(bytes) && self.prepare_large(target, bytes, condition)? == Large::Refused {
-            self.report_refused(target, times.version, bytes);
-            return Ok(Some(times.version));
+            self.report_refused(target, version, bytes);
+            return Ok(Some(version));
         }
         self.come_near_quota(target, bytes, condition)?;
         let guard = pin();
@@ -48,11 +48,12 @@ impl<V: Value, S> Core<V, S> {
             // They come while the entry is made.
             target.known_node(&guard).inspect(|node| node.prefetch_counts());
         }
-        let (mut writer, draft) = self.writer(target, input, extent, &times, bytes, &guard)?;
+        let draft = self.draft(&header, input, &plan)?;
+        let mut writer =
+            Writer::new(self, target, bytes, &guard).with_keep_ttl(options.keeps_ttl());
         if condition == Condition::Absent {
             writer = writer.with_intent(Intent::Insert);
         }
-        let version = writer.version();
         let draft = if condition == Condition::Absent {
             draft
         } else {
@@ -84,19 +85,12 @@ impl<V: Value, S> Core<V, S> {
             let sight = self.look(target, &guard);
             let Sight::Present(slot, old) = &sight else { return Ok(None) };
             let stored: Result<_> = change(old.value()).with_input(|input| {
-                let extent = self.extent(&input)?;
-                let times = Times {
-                    version: Version::next(),
-                    created: self.stamp(),
-                    deadline: old.deadline(),
-                    sliding: old.sliding(),
-                    keep_ttl: false,
-                };
-                let bytes = Draft::<V, Node>::bytes_of(&header(target, &times), extent);
-                self.make_way(target, &sight, bytes, &guard)?;
-                let (mut writer, draft) =
-                    self.writer(target, input, extent, &times, bytes, &guard)?;
-                let version = writer.version();
+                let (version, created) = (Version::next(), self.stamp());
+                let header = Header { version, created, ..Header::of(*old) };
+                let plan = self.plan(&header, &input)?;
+                self.make_way(target, &sight, plan.bytes(), &guard)?;
+                let draft = self.draft(&header, input, &plan)?;
+                let mut writer = Writer::new(self, target, plan.bytes(), &guard);
                 let stored = writer.replace_visible(draft, slot, *old, &guard)?.is_ok();
                 Ok(stored.then_some(version))
             });
@@ -155,16 +149,8 @@ impl<V: Value, S> Core<V, S> {
         sliding: Option<Sliding>,
         guard: &'g Guard,
     ) -> Result<bool> {
-        let header = Header {
-            key: target.key,
-            created: old.created(),
-            deadline,
-            sliding,
-            version: old.version(),
-        };
-        let draft = Draft::copy_of(old, &header);
-        let mut writer =
-            Writer::new(self, target, header, draft.bytes(), guard).with_claim(old.claim());
+        let draft = Draft::copy_of(old, &Header { deadline, sliding, ..Header::of(old) });
+        let mut writer = Writer::new(self, target, draft.bytes(), guard).with_claim(old.claim());
         Ok(writer.replace_visible(draft, slot, old, guard)?.is_ok())
     }
 
@@ -175,14 +161,14 @@ impl<V: Value, S> Core<V, S> {
         options.span(|| Ok(self.settings.expiry.as_ref().map(|_| any))).map(drop)
     }
 
-    /// The times of an entry that is written now. Asks the expiry policy, whose function may take
-    /// its time, panic, or call the cache: to be called without a guard.
-    pub(super) fn times(
+    /// What an entry that is written now is made from, apart from its value. Asks the expiry policy,
+    /// whose function may take its time, panic, or call the cache: to be called without a guard.
+    pub(super) fn header<'t>(
         &self,
-        target: &Target<'_>,
+        target: &Target<'t>,
         input: &V::Input<'_>,
         options: &SetOptions,
-    ) -> Result<Times> {
+    ) -> Result<Header<'t>> {
         let version = Version::next();
         let span = options.span(|| {
             let Some(policy) = &self.settings.expiry else { return Ok(None) };
@@ -199,10 +185,11 @@ impl<V: Value, S> Core<V, S> {
             }
             None => (self.stamp(), NEVER, None),
         };
-        Ok(Times { version, created, deadline, sliding, keep_ttl: options.keeps_ttl() })
+        Ok(Header { key: target.key, created, deadline, sliding, version })
     }
 
-    pub(super) fn extent(&self, input: &V::Input<'_>) -> Result<Extent> {
+    /// How the entry is going to be made.
+    pub(super) fn plan(&self, header: &Header<'_>, input: &V::Input<'_>) -> Result<Plan> {
         let extent = V::extent(input, |value| {
             self.settings.weigher.as_ref().map_or(0, |weigher| weigher(value))
         });
@@ -210,32 +197,26 @@ impl<V: Value, S> Core<V, S> {
         if extent.len as usize > limit {
             return Err(Error::new(ErrorKind::ValueTooLarge { limit }));
         }
-        Ok(extent)
+        Ok(Draft::<V, Node>::plan(header, extent))
     }
 
-    /// A writer with an entry that holds `input` and will take so many bytes.
-    pub(super) fn writer<'c>(
-        &'c self,
-        target: &'c Target<'c>,
+    /// An entry that holds `input`.
+    pub(super) fn draft(
+        &self,
+        header: &Header<'_>,
         input: V::Input<'_>,
-        extent: Extent,
-        times: &Times,
-        bytes: u64,
-        guard: &'c Guard,
-    ) -> Result<(Writer<'c, V, S>, Draft<V, Node>)> {
-        let header = header(target, times);
+        plan: &Plan,
+    ) -> Result<Draft<V, Node>> {
         // With what belongs to it: nothing is to be evicted for what cannot fit.
-        if bytes.saturating_add(INSERT_BYTES) > self.budget.max() {
+        if plan.bytes().saturating_add(INSERT_BYTES) > self.budget.max() {
             return Err(Error::with_detail(
                 ErrorKind::CapacityExceeded,
                 "the entry alone is larger than max_bytes",
             ));
         }
-        let draft = Draft::with_value(&header, input, extent, |layout| {
+        Ok(Draft::with_value(header, input, plan, |layout| {
             self.stash().take_block(layout, &self.retired)
-        });
-        let writer = Writer::new(self, target, header, bytes, guard).with_keep_ttl(times.keep_ttl);
-        Ok((writer, draft))
+        }))
     }
 }
 
@@ -247,16 +228,5 @@ pub(super) fn is_hopeless<V: Value>(condition: Condition, sight: &Sight<'_, V>) 
         (Condition::Version(version), Sight::Present(_, old)) => old.version() != version,
         (Condition::Present | Condition::Version(_), _) => !matches!(sight, Sight::Present(..)),
         _ => false,
-    }
-}
-
-/// What an entry with these times is made from, apart from its value.
-pub(super) fn header<'a>(target: &Target<'a>, times: &Times) -> Header<'a> {
-    Header {
-        key: target.key,
-        created: times.created,
-        deadline: times.deadline,
-        sliding: times.sliding,
-        version: times.version,
     }
 }

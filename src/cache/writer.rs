@@ -21,7 +21,7 @@ use crate::cache::target::Target;
 use crate::clock::NEVER;
 use crate::directory::{Charge, Node, NodeRef};
 use crate::error::Result;
-use crate::item::{Usage, Version};
+use crate::item::Usage;
 use crate::options::Condition;
 use crate::reclaim::Guard;
 use crate::table::{
@@ -36,7 +36,6 @@ pub(super) struct Writer<'c, V: Value, S> {
     hold: Hold<'c, V, S>,
     intent: Intent,
     keep_ttl: bool,
-    times: Header<'c>,
     bytes: u64,
     /// Who refreshes what it replaces, by a copy of the same version.
     claim: RefreshClaim,
@@ -73,7 +72,6 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     pub(super) fn new(
         core: &'c Core<V, S>,
         target: &'c Target<'_>,
-        times: Header<'c>,
         bytes: u64,
         guard: &'c Guard,
     ) -> Self {
@@ -84,14 +82,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             hold,
             intent: Intent::Set,
             keep_ttl: false,
-            times,
             bytes,
             claim: RefreshClaim::default(),
         }
-    }
-
-    pub(super) fn version(&self) -> Version {
-        self.times.version
     }
 
     /// Whether the entry is to have the times of the visible one that it replaces.
@@ -350,7 +343,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         }
         match core.table.help(target.hash, &claim.slot, claim.entry) {
             State::Killed => {
-                let again = Draft::copy_of(claim.entry, &self.times);
+                let again = Draft::copy_of(claim.entry, &Header::of(claim.entry));
                 core.unlink(target.hash, &claim.slot, claim.entry, Exit::NeverLived);
                 Err(again)
             }
@@ -466,18 +459,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     /// The draft with the times of the visible entry that it is to replace, or with none.
     fn keep_times_of(
         &mut self,
-        mut draft: Draft<V, Node>,
+        draft: Draft<V, Node>,
         kept: Option<Seen<'_, V, Node>>,
     ) -> Draft<V, Node> {
         let (deadline, sliding) = kept.map_or((NEVER, None), |old| (old.deadline(), old.sliding()));
-        if sliding == self.times.sliding {
-            draft.set_deadline(deadline);
-            self.times.deadline = deadline;
-            return draft;
-        }
-        // Another form: the parts that renew a TTL stand in the entry only where it has one.
-        self.times = Header { deadline, sliding, ..self.times };
-        let draft = draft.with_times(&self.times);
+        let draft = draft.with_times(deadline, sliding);
         self.bytes = draft.bytes();
         draft
     }

@@ -66,19 +66,19 @@ pub(crate) unsafe trait Retire: Sized {
     fn counted_bytes(&self) -> u64 {
         self.bytes().next_multiple_of(UNIT)
     }
-    /// Drops what the object holds; answers its memory, which is the caller's from now on, and
-    /// the layout that it was allocated with.
+    /// Drops what the object holds; its memory is the caller's from now on, and was allocated with
+    /// the layout that this answers.
     ///
     /// # Safety
     /// Nobody reaches the object any more; called once.
-    unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout);
+    unsafe fn clear(object: *mut Self) -> Layout;
     /// # Safety
     /// As for `clear`.
     unsafe fn free(object: *mut Self) {
         // SAFETY: as the caller promises; the block is ours then.
         unsafe {
-            let (block, layout) = Self::clear(object);
-            dealloc(block.as_ptr(), layout);
+            let layout = Self::clear(object);
+            dealloc(object.cast(), layout);
         }
     }
 }
@@ -119,6 +119,7 @@ impl<T: Retire> Stash<T> {
     /// The object was unlinked, by the caller alone, from everything that a guard taken later
     /// could start from, and comes from where [`Retire::free`] expects it.
     #[cfg_attr(scopecache_shuttle, expect(dead_code, reason = "see `retire_alone`"))]
+    #[inline]
     pub(crate) unsafe fn push(
         &self,
         object: *mut T,
@@ -132,9 +133,7 @@ impl<T: Retire> Stash<T> {
         if bytes > self.batch_bytes {
             // Relaxed: goes with the batch.
             link.store(ptr::null_mut(), Ordering::Relaxed);
-            retired.count(units * UNIT);
-            self.defer(Batch::new(object, units * UNIT), retired, guard);
-            return self.hand_over(retired, guard);
+            return self.hand_over_large(object, units * UNIT, retired, guard);
         }
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.head.load(Ordering::Relaxed);
@@ -164,6 +163,20 @@ impl<T: Retire> Stash<T> {
         }
     }
 
+    /// Hands over what is larger than a batch.
+    #[cold]
+    fn hand_over_large(
+        &self,
+        object: *mut T,
+        bytes: u64,
+        retired: &Arc<Retired<T>>,
+        guard: &Guard,
+    ) {
+        retired.count(bytes);
+        self.defer(Batch::new(object, bytes), retired, guard);
+        self.hand_over(retired, guard);
+    }
+
     /// In models of the engine every object is retired by itself, so that each access is checked
     /// against the moment of its own unlinking. Its link is used from then on, as on the real
     /// stack, and nobody else may write to it.
@@ -190,6 +203,7 @@ impl<T: Retire> Stash<T> {
 
     /// Hands everything here to the epochs, and frees what was handed over long enough ago, or
     /// keeps it for writers.
+    #[inline(never)]
     pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
         retired.take_ready(|batch| self.adopt(batch));
         if let Some(batch) = self.take_all(retired) {
@@ -258,21 +272,32 @@ impl<T: Retire> Stash<T> {
     ///
     /// Frees one or two objects in any case, if there are any to spare: so a writer takes away as
     /// much as it retires.
+    #[inline]
     pub(crate) fn take_block(&self, layout: Layout, retired: &Retired<T>) -> Option<NonNull<u8>> {
-        const TRIES: usize = 2;
-        for _ in 0..TRIES {
-            // Somebody else takes one just now: the allocator has others.
-            let object = self.spare.as_ref()?.try_with(|spare| spare.pop(retired))??;
-            // Without the lock: dropping a value may call user code.
-            // SAFETY: it was on the spare list, whose objects nobody else reaches.
-            let (block, found) = unsafe { T::clear(object.as_ptr()) };
-            if found == layout {
-                return Some(block);
-            }
-            // SAFETY: allocated with this layout, and ours.
-            unsafe { dealloc(block.as_ptr(), found) };
+        let first = self.free_one_for(layout, retired)?;
+        first.or_else(|| self.take_other_block(layout, retired))
+    }
+
+    /// The second try.
+    #[inline(never)]
+    fn take_other_block(&self, layout: Layout, retired: &Retired<T>) -> Option<NonNull<u8>> {
+        self.free_one_for(layout, retired)?
+    }
+
+    /// Frees an object, if there is any to spare; answers its memory instead if that has the layout.
+    #[inline]
+    fn free_one_for(&self, layout: Layout, retired: &Retired<T>) -> Option<Option<NonNull<u8>>> {
+        // Somebody else takes one just now: the allocator has others.
+        let object = self.spare.as_ref()?.try_with(|spare| spare.pop(retired))??;
+        // Without the lock: dropping a value may call user code.
+        // SAFETY: it was on the spare list, whose objects nobody else reaches.
+        let found = unsafe { T::clear(object.as_ptr()) };
+        if found == layout {
+            return Some(Some(object.cast()));
         }
-        None
+        // SAFETY: allocated with this layout, and ours.
+        unsafe { dealloc(object.as_ptr().cast(), found) };
+        Some(None)
     }
 
     /// Frees the spare list, if nobody has used it since the last call.

@@ -19,6 +19,7 @@
 
 mod claim;
 mod draft;
+mod plan;
 mod track;
 
 use std::alloc::{Layout, dealloc};
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub(crate) use self::claim::RefreshClaim;
 pub(crate) use self::draft::{Draft, Heritage};
+pub(crate) use self::plan::Plan;
 pub(crate) use self::track::{LAST_TICK, Track};
 use crate::clock::{NEVER, Nanos};
 use crate::item::{Stamp, Version};
@@ -36,7 +38,7 @@ use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::{Guard, Retire};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use crate::table::flight::{Flight, Outcome};
-use crate::value::{Extent, Value, allocated};
+use crate::value::{Extent, Value};
 
 /// Whom an entry belongs to. The table asks it two things and knows no more about it.
 pub(crate) trait Owner: Sync + 'static {
@@ -121,68 +123,28 @@ pub(crate) struct Seen<'g, V: Value, O> {
     guard: &'g Guard,
 }
 
-/// Where the parts of an entry stand, as offsets in bytes.
-struct Plan {
-    align: usize,
-    value: usize,
-    sliding: usize,
-    size: usize,
-}
-
-impl Plan {
-    #[inline]
-    fn layout(&self) -> Layout {
-        Layout::from_size_align(self.size, self.align).expect("an entry fits into memory")
+impl<'a> Header<'a> {
+    /// Of an entry like this one.
+    pub(crate) fn of<V: Value, O>(entry: Seen<'a, V, O>) -> Self {
+        Self {
+            key: entry.key(),
+            created: entry.created(),
+            deadline: entry.deadline(),
+            sliding: entry.sliding(),
+            version: entry.version(),
+        }
     }
 }
 
 impl<V: Value, O> Entry<V, O> {
     #[inline]
-    fn plan(shape: u16, extent: Extent) -> Plan {
-        let area =
-            if shape & PLACEHOLDER != 0 { Layout::new::<Arc<Flight>>() } else { V::area(extent) };
-        let header = Layout::new::<Self>();
-        let key_end = header.size() + usize::from(shape & KEY_LEN);
-        let value = key_end.next_multiple_of(area.align());
-        let sliding = value + area.size();
-        let size = sliding + if shape & SLIDING != 0 { size_of::<Sliding>() } else { 0 };
-        Plan { align: header.align().max(area.align()), value, sliding, size }
-    }
-
-    #[inline]
     fn extent(&self) -> Extent {
         Extent { len: self.value_len, shared: self.shape & SHARED != 0 }
-    }
-
-    #[inline]
-    fn own_plan(&self) -> Plan {
-        Self::plan(self.shape, self.extent())
     }
 
     fn stamp(&self, wall_origin: u64) -> Stamp {
         Stamp { version: self.version, created: self.created, deadline: self.deadline, wall_origin }
     }
-
-    fn own_bytes(&self) -> u64 {
-        bytes::<V>(&self.own_plan(), self.shape, self.extent())
-    }
-}
-
-/// The shape of an entry with a value.
-fn shape(header: &Header<'_>, extent: Extent) -> u16 {
-    let shared = if extent.shared { SHARED } else { 0 };
-    let sliding = if header.sliding.is_some() { SLIDING } else { 0 };
-    header.key.len() as u16 | shared | sliding
-}
-
-/// What an entry takes from the memory budget.
-fn bytes<V: Value>(plan: &Plan, shape: u16, extent: Extent) -> u64 {
-    let heap = if shape & PLACEHOLDER != 0 {
-        allocated(size_of::<Flight>() + 2 * size_of::<usize>())
-    } else {
-        V::heap_bytes(extent)
-    };
-    (allocated(plan.size) + heap) as u64
 }
 
 // SAFETY: `link` serves nothing else from its first store as a link on: other stores compare it
@@ -196,33 +158,52 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
         self.own_bytes()
     }
 
-    unsafe fn clear(object: *mut Self) -> (NonNull<u8>, Layout) {
+    #[inline]
+    unsafe fn clear(object: *mut Self) -> Layout {
+        // SAFETY: valid and unreachable for others, as the caller promises.
+        let plain = plan::is_plain(unsafe { (*object).shape });
+        // SAFETY: passed on to the caller.
+        unsafe { if plain { Self::clear_here(object) } else { Self::clear_with_flags(object) } }
+    }
+}
+
+impl<V: Value, O> Entry<V, O> {
+    /// # Safety
+    /// As for `clear`.
+    #[inline(never)]
+    unsafe fn clear_with_flags(object: *mut Self) -> Layout {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::clear_here(object) }
+    }
+
+    /// # Safety
+    /// As for `clear`.
+    #[inline]
+    unsafe fn clear_here(object: *mut Self) -> Layout {
         /// Given back when it goes: the drop of a value may panic.
-        struct Block(NonNull<u8>, Layout);
+        struct Block(*mut u8, Layout);
 
         impl Drop for Block {
             fn drop(&mut self) {
                 // SAFETY: an entry's, made with this layout, of which nothing is left.
-                unsafe { dealloc(self.0.as_ptr(), self.1) };
+                unsafe { dealloc(self.0, self.1) };
             }
         }
 
         // SAFETY: valid and unreachable for others, as the caller promises.
-        let (plan, shape, extent) =
-            unsafe { ((*object).own_plan(), (*object).shape, (*object).extent()) };
+        let plan = unsafe { (*object).own_plan() };
         // SAFETY: the parts stand where the plan says and are dropped here, once; the allocation
-        // was made with the plan's layout, and is not null.
+        // was made with the plan's layout.
         unsafe {
             let area = object.cast::<u8>().add(plan.value);
-            let block = Block(NonNull::new_unchecked(object.cast()), plan.layout());
-            if shape & PLACEHOLDER != 0 {
+            let block = Block(object.cast(), plan.layout);
+            if plan.shape & PLACEHOLDER != 0 {
                 area.cast::<Arc<Flight>>().drop_in_place();
             } else {
-                V::drop_in_place(area, extent);
+                V::drop_in_place(area, plan.extent);
             }
             object.drop_in_place();
-            let block = ManuallyDrop::new(block);
-            (block.0, block.1)
+            ManuallyDrop::new(block).1
         }
     }
 }
@@ -444,7 +425,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
             return None;
         }
         // SAFETY: the flag says that the area holds an `Arc<Flight>`, as long as the entry.
-        Some(unsafe { &*self.at(header.own_plan().value).cast::<Arc<Flight>>() })
+        Some(unsafe { &*self.at(header.value_at()).cast::<Arc<Flight>>() })
     }
 
     /// Cancels the load whose place this held, if it did and was live.
@@ -464,7 +445,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         let header = self.header();
         debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
         // SAFETY: no placeholder, so `V::write` made the area with this extent.
-        unsafe { V::borrow(self.at(header.own_plan().value), header.extent()) }
+        unsafe { V::borrow(self.at(header.value_at()), header.extent()) }
     }
 
     #[inline]
@@ -472,7 +453,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         let header = self.header();
         debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
         // SAFETY: as in `value`.
-        unsafe { V::to_owned(self.at(header.own_plan().value), header.extent()) }
+        unsafe { V::to_owned(self.at(header.value_at()), header.extent()) }
     }
 
     #[inline]

@@ -44,7 +44,8 @@ mod tests;
 use std::ptr;
 
 pub(crate) use self::entry::{
-    Draft, Entry, Header, Heritage, LAST_TICK, Owner, RefreshClaim, Seen, Sliding, State, Track,
+    Draft, Entry, Header, Heritage, LAST_TICK, Owner, Plan, RefreshClaim, Seen, Sliding, State,
+    Track,
 };
 pub(crate) use self::flight::{Flight, Landing, Outcome};
 use self::line::{Line, Slots};

@@ -44,7 +44,9 @@ fn header<'a>(key: &'a [u8], sliding: Option<Sliding>) -> Header<'a> {
 fn draft(key: &[u8], owner: &Whose, state: State) -> Draft<Blob, Whose> {
     let extent = Extent { len: 5, shared: false };
     let input = BlobInput::Slice(b"value");
-    let mut draft = Draft::with_value(&header(key, None), input, extent, |_| None);
+    let header = header(key, None);
+    let mut draft =
+        Draft::with_value(&header, input, &Draft::<Blob, Whose>::plan(&header, extent), |_| None);
     draft.prepare(owner, state, Heritage::default());
     draft
 }
@@ -297,10 +299,11 @@ fn an_entry_is_booked_with_all_that_it_takes() {
     let whole = |key: &[u8], len, sliding| {
         let extent = Extent { len, shared: false };
         let header = header(key, sliding);
-        let bytes = Draft::<Blob, Whose>::bytes_of(&header, extent);
+        let plan = Draft::<Blob, Whose>::plan(&header, extent);
+        let bytes = plan.bytes();
         let value = vec![7; len as usize];
         let input = BlobInput::Slice(&value);
-        let draft: Draft<Blob, Whose> = Draft::with_value(&header, input, extent, |layout| {
+        let draft: Draft<Blob, Whose> = Draft::with_value(&header, input, &plan, |layout| {
             let block = crate::value::allocated(layout.size()) as u64;
             assert_eq!(block, bytes, "the block is all there is");
             None
@@ -325,7 +328,7 @@ fn a_placeholder_is_booked_with_its_load() {
     let pointer = Extent { len: 8, shared: false };
     assert_eq!(
         draft.bytes(),
-        Draft::<Blob, Whose>::bytes_of(&header, pointer) + allocated(block.size()) as u64
+        Draft::<Blob, Whose>::plan(&header, pointer).bytes() + allocated(block.size()) as u64
     );
 }
 
@@ -334,8 +337,7 @@ fn an_entry_expires_at_its_deadline_and_without_one_nobody_reads_the_clock() {
     let (owner, table, guard) = (owner("a"), table(), pin());
     let forever = claim(&table, b"k", &owner, &guard).entry;
     assert!(!forever.is_expired(|| panic!("read")));
-    let mut draft = draft(b"l", &owner, State::Live);
-    draft.set_deadline(100);
+    let draft = draft(b"l", &owner, State::Live).with_times(100, None);
     let entry = table.claim(HASH, draft, &guard).entry;
     assert!([5, 99].iter().all(|&now| !entry.is_expired(|| now)));
     assert!([100, 101, NEVER].iter().all(|&now| entry.is_expired(|| now)));

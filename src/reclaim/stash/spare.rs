@@ -62,6 +62,7 @@ impl<T: Retire> Spare<T> {
     }
 
     /// Takes one object off; it is the caller's.
+    #[inline]
     pub(super) fn pop(&mut self, retired: &Retired<T>) -> Option<NonNull<T>> {
         /// Bytes from which on they are subtracted from the figure, which all threads share.
         const MOST_OWED: u64 = 4096;
@@ -70,11 +71,8 @@ impl<T: Retire> Spare<T> {
         let this = unsafe { object.as_ref() };
         // Relaxed: acquired with the batch, or with the lock.
         self.next = this.link().load(Ordering::Relaxed);
-        if self.next.is_null()
-            && let Some(Kept(list, bytes)) = self.lists.pop()
-        {
-            self.next = list;
-            self.kept_bytes -= bytes;
+        if self.next.is_null() {
+            self.begin_another();
         }
         // The next writer reads its header and writes over all of it.
         for line in 0..3 {
@@ -86,6 +84,14 @@ impl<T: Retire> Spare<T> {
             self.settle(retired);
         }
         Some(object)
+    }
+
+    #[cold]
+    fn begin_another(&mut self) {
+        if let Some(Kept(list, bytes)) = self.lists.pop() {
+            self.next = list;
+            self.kept_bytes -= bytes;
+        }
     }
 
     /// Takes everything off; the lists are the caller's.
@@ -110,6 +116,7 @@ impl<T: Retire> Spare<T> {
         !std::mem::take(&mut self.in_use)
     }
 
+    #[inline(never)]
     fn settle(&mut self, retired: &Retired<T>) {
         retired.uncount(std::mem::take(&mut self.owed));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::claim::RefreshClaim;
 use super::{
-    CREDIT, Entry, Header, INDEXED, MOST_CREDIT, PLACEHOLDER, Seen, Sliding, State, Track, bytes,
-    shape,
+    CREDIT, Entry, Header, INDEXED, KEY_LEN, MOST_CREDIT, PLACEHOLDER, Plan, SLIDING, Seen,
+    Sliding, State, Track,
 };
 use crate::clock::Nanos;
 use crate::item::Item;
@@ -50,33 +50,32 @@ impl Heritage {
 }
 
 impl<V: Value, O> Draft<V, O> {
-    /// An entry that holds `input`, in a block that `spare` gives, or else in a new one.
+    /// How an entry is going to be made.
+    #[inline]
+    pub(crate) fn plan(header: &Header<'_>, extent: Extent) -> Plan {
+        Entry::<V, O>::plan_of_value(header, extent)
+    }
+
+    /// An entry that holds `input`, in a block that `spare` gives, or else in a new one; by the plan
+    /// for this header and the input's extent.
+    #[inline]
     pub(crate) fn with_value(
         header: &Header<'_>,
         input: V::Input<'_>,
-        extent: Extent,
+        plan: &Plan,
         spare: impl FnOnce(Layout) -> Option<NonNull<u8>>,
     ) -> Self {
-        // SAFETY: the area is that of this extent, which is the input's.
-        Self::make(header, shape(header, extent), extent, spare, |area| unsafe {
-            V::write(input, area)
-        })
+        // SAFETY: the area is that of the plan's extent, which is the input's.
+        Self::make(header, plan, spare, |area| unsafe { V::write(input, area) })
     }
 
     /// An entry that holds the place of a value which is being loaded.
     pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
         let extent = Extent { len: 0, shared: false };
-        let shape = shape(header, extent) | PLACEHOLDER;
+        let plan = Entry::<V, O>::plan(Self::plan(header, extent).shape | PLACEHOLDER, extent);
         // SAFETY: the area of a placeholder is one `Arc<Flight>`.
-        Self::make(
-            header,
-            shape,
-            extent,
-            |_| None,
-            |area| unsafe {
-                area.cast::<Arc<Flight>>().write(flight);
-            },
-        )
+        let write = |area: *mut u8| unsafe { area.cast::<Arc<Flight>>().write(flight) };
+        Self::make(header, &plan, |_| None, write)
     }
 
     /// A copy of `old` with the times of `header`: the same value, or the same flight.
@@ -87,23 +86,21 @@ impl<V: Value, O> Draft<V, O> {
                 let extent = old.header().extent();
                 // SAFETY: `old` is no placeholder, so `V::write` made its area with this extent,
                 // and its guard keeps it.
-                let input = unsafe { V::copy(old.at(old.header().own_plan().value), extent) };
-                Self::with_value(header, input, extent, |_| None)
+                let input = unsafe { V::copy(old.at(old.header().value_at()), extent) };
+                Self::with_value(header, input, &Self::plan(header, extent), |_| None)
             }
         }
     }
 
     /// `spare` answers memory of the layout that it is asked for, which is then the entry's own.
+    #[inline]
     fn make(
         header: &Header<'_>,
-        shape: u16,
-        extent: Extent,
+        plan: &Plan,
         spare: impl FnOnce(Layout) -> Option<NonNull<u8>>,
         write_value: impl FnOnce(*mut u8),
     ) -> Self {
-        let plan = Entry::<V, O>::plan(shape, extent);
-        let layout = plan.layout();
-        let block = spare(layout).unwrap_or_else(|| allocate(layout));
+        let block = spare(plan.layout).unwrap_or_else(|| allocate(plan.layout));
         let (base, entry) = (block.as_ptr(), block.cast::<Entry<V, O>>());
         // SAFETY: the block is ours, aligned for the header, and the plan says where in it
         // the parts stand; none overlaps another.
@@ -114,8 +111,8 @@ impl<V: Value, O> Draft<V, O> {
                 deadline: header.deadline,
                 created: header.created,
                 version: header.version,
-                value_len: extent.len,
-                shape,
+                value_len: plan.extent.len,
+                shape: plan.shape,
                 state: AtomicU8::new(State::Live as u8),
                 marks: AtomicU8::new(0),
                 kind: PhantomData,
@@ -130,12 +127,6 @@ impl<V: Value, O> Draft<V, O> {
         Self { entry }
     }
 
-    /// Bytes that an entry of this form takes from the memory budget, before it is made.
-    pub(crate) fn bytes_of(header: &Header<'_>, extent: Extent) -> u64 {
-        let shape = shape(header, extent);
-        bytes::<V>(&Entry::<V, O>::plan(shape, extent), shape, extent)
-    }
-
     pub(crate) fn bytes(&self) -> u64 {
         // SAFETY: a draft's allocation is valid until it is published or dropped.
         unsafe { self.entry.as_ref() }.own_bytes()
@@ -146,7 +137,7 @@ impl<V: Value, O> Draft<V, O> {
         // SAFETY: a draft's allocation is valid until it is published or dropped.
         let entry = unsafe { self.entry.as_ref() };
         debug_assert!(entry.shape & PLACEHOLDER == 0, "a placeholder has no value");
-        let at = entry.own_plan().value;
+        let at = entry.value_at();
         // SAFETY: no placeholder, so `V::write` made the area with this extent.
         let value =
             unsafe { V::to_owned(self.entry.as_ptr().cast::<u8>().add(at), entry.extent()) };
@@ -165,20 +156,31 @@ impl<V: Value, O> Draft<V, O> {
         entry.link = AtomicPtr::new(heritage.track.to_word());
     }
 
-    /// The same value with other times, in another allocation.
-    pub(crate) fn with_times(self, header: &Header<'_>) -> Self {
-        // SAFETY: a draft's allocation is valid until it is dropped, at the end of this.
-        let entry = unsafe { self.entry.as_ref() };
-        let extent = entry.extent();
-        let at = entry.own_plan().value;
+    /// The same value with other times; in another allocation where it has to have another form, as
+    /// the parts that renew a TTL stand in an entry only where it has one.
+    pub(crate) fn with_times(mut self, deadline: Nanos, sliding: Option<Sliding>) -> Self {
+        // SAFETY: nobody else has a draft, and its allocation is valid until it is dropped, at the
+        // end of this.
+        let entry = unsafe { self.entry.as_mut() };
+        let at = |offset| self.entry.as_ptr().cast::<u8>().cast_const().wrapping_add(offset);
+        let plan = entry.own_plan();
+        // SAFETY: the flag says that `make` wrote one there.
+        let own = (plan.shape & SLIDING != 0)
+            .then(|| unsafe { at(plan.sliding).cast::<Sliding>().read_unaligned() });
+        if sliding == own {
+            entry.deadline = deadline;
+            return self;
+        }
+        // SAFETY: the key stands there, as long as the entry.
+        let key = unsafe {
+            let len = usize::from(plan.shape & KEY_LEN);
+            std::slice::from_raw_parts(at(size_of::<Entry<V, O>>()), len)
+        };
+        let (created, version) = (entry.created, entry.version);
+        let header = Header { key, created, deadline, sliding, version };
         // SAFETY: only drafts with a value are redated; `V::write` made the area.
-        let input = unsafe { V::copy(self.entry.as_ptr().cast::<u8>().add(at), extent) };
-        Self::with_value(header, input, extent, |_| None)
-    }
-
-    pub(crate) fn set_deadline(&mut self, deadline: Nanos) {
-        // SAFETY: nobody else has a draft.
-        unsafe { self.entry.as_mut() }.deadline = deadline;
+        let input = unsafe { V::copy(at(plan.value), plan.extent) };
+        Self::with_value(&header, input, &Self::plan(&header, plan.extent), |_| None)
     }
 
     /// Gives the allocation away, to be published.
