@@ -81,6 +81,7 @@ impl Budget {
     }
 
     /// The bound.
+    #[inline]
     pub(crate) fn max(&self) -> u64 {
         // Relaxed: a figure.
         self.max.load(Ordering::Relaxed)

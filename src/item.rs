@@ -71,6 +71,7 @@ impl Version {
     ///
     /// Threads take blocks from one counter, so that writers do not share a cache line. A
     /// thread that ends wastes the rest of its block.
+    #[inline]
     pub(crate) fn next() -> Self {
         const BLOCK: u64 = 256;
         // std atomics and a std thread-local also under loom and shuttle: which number a write

@@ -1,4 +1,4 @@
-//! Hints to the memory system; none changes what a program can see.
+//! Hints to the memory system, none of which changes what a program can see; and how bytes are compared.
 
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use std::fs;
@@ -23,6 +23,22 @@ pub(crate) fn prefetch<T>(address: *const T) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
+}
+
+/// Whether both are the same; short ones, as most keys are, are compared without a call.
+#[inline]
+pub(crate) fn same_bytes(one: &[u8], two: &[u8]) -> bool {
+    /// The ends of a string of `N` to `2 * N` bytes, which is all of it.
+    #[inline]
+    fn ends<const N: usize>(bytes: &[u8]) -> Option<([u8; N], [u8; N])> {
+        Some((*bytes.first_chunk()?, *bytes.last_chunk()?))
+    }
+    one.len() == two.len()
+        && match one.len() {
+            8..=16 => ends::<8>(one) == ends::<8>(two),
+            17..=32 => ends::<16>(one) == ends::<16>(two),
+            _ => one == two,
+        }
 }
 
 /// What a huge page holds, where those of the usual size hold 4 KiB.

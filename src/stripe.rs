@@ -14,14 +14,16 @@ pub(crate) fn of_thread(stripes: usize) -> usize {
     // orders nothing.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     std::thread_local! {
-        static MINE: Cell<Option<usize>> = const { Cell::new(None) };
+        static MINE: Cell<usize> = const { Cell::new(NONE) };
     }
+    /// No thread gets that far.
+    const NONE: usize = usize::MAX;
     debug_assert!(stripes.is_power_of_two());
-    let mine = MINE.get().unwrap_or_else(|| {
+    let mut mine = MINE.get();
+    if mine == NONE {
         // Relaxed: uniqueness needs the atomicity of the addition, no ordering.
-        let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
-        MINE.set(Some(fresh));
-        fresh
-    });
+        mine = NEXT.fetch_add(1, Ordering::Relaxed);
+        MINE.set(mine);
+    }
     mine & (stripes - 1)
 }

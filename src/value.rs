@@ -83,7 +83,7 @@ pub enum BlobInput<'a> {
 /// What a usual allocator (glibc, jemalloc and mimalloc are close to each other) takes for
 /// `bytes`: a multiple of 16 with a word of its own.
 pub(crate) const fn allocated(bytes: usize) -> usize {
-    (bytes + 8).next_multiple_of(16)
+    (bytes + 8 + 15) & !15
 }
 
 pub(crate) mod sealed {

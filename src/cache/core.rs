@@ -246,14 +246,17 @@ impl<V: Value, S> Core<V, S> {
     pub(super) fn known<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Option<&'g Node> {
         match target.cell {
             Some(cell) => cell.node(guard),
-            None => {
-                let node = self.directory.shortcuts.get(target.prefix_hash, guard)?;
-                // Names are a long way to compare: the entry is fetched meanwhile.
-                node.prefetch_name();
-                self.table.prefetch_entries(target.hash, guard);
-                node.is_named(target.namespace()).then_some(node)
-            }
+            None => self.known_by_shortcut(target, guard),
         }
+    }
+
+    #[inline(never)]
+    fn known_by_shortcut<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Option<&'g Node> {
+        let node = self.directory.shortcuts.get(target.prefix_hash, guard)?;
+        // Names are a long way to compare: the entry is fetched meanwhile.
+        node.prefetch_name();
+        self.table.prefetch_entries(target.hash, guard);
+        node.is_named(target.namespace()).then_some(node)
     }
 
     /// What a reader finds: the live, unexpired entry of the key, if there is one.
@@ -262,8 +265,15 @@ impl<V: Value, S> Core<V, S> {
     /// only forward, so an entry that is found alive after that load was alive at it. What has
     /// expired is taken out first and the search begins again, so that expiry is an operation
     /// like any other.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn look<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Sight<'g, V> {
+        self.look_inline(target, guard)
+    }
+
+    /// The same for reads and writes: as a function of its own it adds a twentieth to their
+    /// instructions.
+    #[inline(always)]
+    pub(crate) fn look_inline<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Sight<'g, V> {
         let known = self.known(target, guard);
         // The flags stand behind two dependent misses, entry and node. Where the node is known,
         // its lines are fetched while the bucket is.
@@ -288,7 +298,7 @@ impl<V: Value, S> Core<V, S> {
                 if entry.owner().is_dead() {
                     return Sight::Absent;
                 }
-                if entry.flight().is_some() {
+                if entry.is_placeholder() {
                     return Sight::Loading(slot, entry);
                 }
                 if entry.is_expired(|| self.now()) {
@@ -351,7 +361,7 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64) {
         if !planted!("no_cancel") {
             entry.cancel_flight();

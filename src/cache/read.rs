@@ -73,7 +73,7 @@ impl<V: Value, S> Core<V, S> {
         guard: &'g Guard,
     ) -> Result<Option<Seen<'g, V, Node>>> {
         self.check_open()?;
-        let Sight::Present(slot, entry) = self.look(target, guard) else { return Ok(None) };
+        let Sight::Present(slot, entry) = self.look_inline(target, guard) else { return Ok(None) };
         self.count_hit(entry);
         if entry.is_sliding() {
             self.slide(target, slot, entry, guard);

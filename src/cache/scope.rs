@@ -1,7 +1,7 @@
 //! A namespace resolved once: the fast path.
 
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ pub struct Scope<V: Value = Blob, S: BuildHasher<Hasher: Clone> = ahash::RandomS
     cache: Cache<V, S>,
     namespace: Box<OwnedNamespace>,
     prefix: S::Hasher,
+    prefix_hash: u64,
     cell: NodeCell,
 }
 
@@ -55,7 +56,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
     pub(super) fn new(cache: Cache<V, S>, namespace: Namespace<'_>) -> Self {
         let prefix = namespace.prefix(&cache.core().hasher);
         let cell = NodeCell::new(cache.core().directory.find(namespace, &pin()));
-        Self { cache, namespace: Box::new(namespace.into()), prefix, cell }
+        let prefix_hash = prefix.finish();
+        Self { cache, namespace: Box::new(namespace.into()), prefix, prefix_hash, cell }
     }
 
     pub(super) fn core(&self) -> &Core<V, S> {
@@ -64,7 +66,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
 
     #[inline]
     pub(super) fn target<'a>(&'a self, key: &'a [u8]) -> Result<Target<'a>> {
-        Target::in_scope(&self.namespace, &self.prefix, &self.cell, key)
+        Target::in_scope(&self.namespace, &self.prefix, self.prefix_hash, &self.cell, key)
     }
 
     /// The namespace.
@@ -400,6 +402,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Clone for Scope<V, S> {
             cache: self.cache.clone(),
             namespace: self.namespace.clone(),
             prefix: self.prefix.clone(),
+            prefix_hash: self.prefix_hash,
             cell: NodeCell::new(self.cell.node(&pin())),
         }
     }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use crate::cache::node_cell::NodeCell;
 use crate::directory::Node;
 use crate::error::Result;
+use crate::memory::same_bytes;
 use crate::namespace::{Namespace, OwnedNamespace, check_key, key_hash};
 use crate::reclaim::Guard;
 use crate::table::Seen;
@@ -51,11 +52,12 @@ impl<'a> Target<'a> {
     pub(crate) fn in_scope<H: Hasher + Clone>(
         namespace: &'a OwnedNamespace,
         prefix: &H,
+        prefix_hash: u64,
         cell: &'a NodeCell,
         key: &'a [u8],
     ) -> Result<Self> {
         check_key(key)?;
-        let (hash, prefix_hash) = (key_hash(prefix, key), prefix.finish());
+        let hash = key_hash(prefix, key);
         Ok(Self { place: Place::Scoped(namespace), key, hash, prefix_hash, cell: Some(cell) })
     }
 
@@ -82,7 +84,12 @@ pub(super) fn is_of<V: Value>(
     known: *const Node,
 ) -> bool {
     let by_name = known.is_null() || !planted!("by_node_alone");
-    (std::ptr::eq(entry.owner_ptr(), known)
-        || by_name && entry.owner().is_named(target.namespace()))
-        && (entry.key() == target.key || planted!("compare_by_hash"))
+    (std::ptr::eq(entry.owner_ptr(), known) || by_name && is_named(entry, target))
+        && (same_bytes(entry.key(), target.key) || planted!("compare_by_hash"))
+}
+
+/// Out of line: most entries are known by their node.
+#[inline(never)]
+fn is_named<V: Value>(entry: Seen<'_, V, Node>, target: &Target<'_>) -> bool {
+    entry.owner().is_named(target.namespace())
 }

@@ -235,19 +235,27 @@ impl<V: Value, S> Core<V, S> {
         (deadline / self.settings.tick + 1).min(LAST_TICK)
     }
 
+    /// Whether the first tick at which a deadline is over comes before `tick`, which is one; without
+    /// a division.
+    #[inline]
+    fn is_over_before(&self, deadline: Nanos, tick: u64) -> bool {
+        deadline < (tick - 1).saturating_mul(self.settings.tick)
+    }
+
     /// Whether the upkeep has to know of an entry with this deadline and track.
     #[inline]
     pub(crate) fn concerns_upkeep(&self, deadline: Nanos, track: Track) -> bool {
-        let unqueued = self.settings.eviction.is_some() && !track.queued;
+        let unqueued = self.settings.eviction.is_some() && !track.is_queued();
         unqueued
-            || (deadline != NEVER && (track.armed == 0 || self.tick_after(deadline) < track.armed))
+            || (deadline != NEVER
+                && (track.armed() == 0 || self.is_over_before(deadline, track.armed())))
     }
 
     /// Tells the upkeep of an entry that was just published with this track, if it has to know.
     #[inline]
     pub(crate) fn announce(&self, hash: u64, entry: Seen<'_, V, Node>, track: Track) {
         // A placeholder is announced when it has got its value.
-        if entry.flight().is_none() && self.concerns_upkeep(entry.deadline(), track) {
+        if !entry.is_placeholder() && self.concerns_upkeep(entry.deadline(), track) {
             self.push_event(hash, entry.guard());
         }
     }
@@ -264,13 +272,14 @@ impl<V: Value, S> Core<V, S> {
         // Should the wheel have armed `old` anew after we inherited, it did so for the deadline of
         // `old`, which is too late for an earlier one.
         let earlier = entry.deadline() < old.deadline() && !planted!("trust_old_deadline");
-        if earlier && track.armed != 0 && entry.flight().is_none() {
+        if earlier && track.armed() != 0 && !entry.is_placeholder() {
             self.push_event(hash, entry.guard());
         } else {
             self.announce(hash, entry, track);
         }
     }
 
+    #[inline(never)]
     fn push_event(&self, hash: u64, guard: &Guard) {
         let shard = self.shard(hash);
         let events = &self.shards[shard].events;

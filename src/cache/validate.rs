@@ -162,7 +162,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
                     broken.push(format!("bucket {bucket}: an entry unknown to upkeep: {track:?}"));
                 }
                 let handle = self.table.handle_of(bucket, &slot);
-                if track.queued && !known.queued.contains(&handle) {
+                if track.is_queued() && !known.queued.contains(&handle) {
                     broken.push(format!("bucket {bucket}: an entry that left the queues"));
                 }
                 let first = known.armed.get(&handle).copied();

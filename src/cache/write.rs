@@ -39,7 +39,7 @@ impl<V: Value, S> Core<V, S> {
         self.come_near_quota(target, bytes, condition)?;
         let guard = pin();
         // A look before anything is made: a condition that does not hold costs no allocation.
-        let sight = self.look(target, &guard);
+        let sight = self.look_inline(target, &guard);
         if condition != Condition::Always && is_hopeless(condition, &sight) {
             return Ok(None);
         }

@@ -69,6 +69,7 @@ pub(super) enum Over<V: Value> {
 }
 
 impl<'c, V: Value, S> Writer<'c, V, S> {
+    #[inline]
     pub(super) fn new(
         core: &'c Core<V, S>,
         target: &'c Target<'_>,
@@ -105,10 +106,29 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     }
 
     /// Replaces the visible entry, whatever its node, as long as the condition admits it.
+    // Always, as those that it calls: what most writes do, with everything at hand.
+    #[inline(always)]
     pub(super) fn over_visible<'g>(
         &mut self,
+        draft: Draft<V, Node>,
+        sight: Sight<'g, V>,
+        condition: Condition,
+        guard: &'g Guard,
+    ) -> Result<Over<V>>
+    where
+        'c: 'g,
+    {
+        match self.try_over(draft, sight, condition, guard)? {
+            Ok(over) => Ok(over),
+            Err(back) => self.over_changed(back, condition, guard),
+        }
+    }
+
+    /// The same, after the slot has changed.
+    #[cold]
+    fn over_changed<'g>(
+        &mut self,
         mut draft: Draft<V, Node>,
-        mut sight: Sight<'g, V>,
         condition: Condition,
         guard: &'g Guard,
     ) -> Result<Over<V>>
@@ -116,25 +136,41 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         'c: 'g,
     {
         loop {
-            let Sight::Present(slot, old) = sight else { return Ok(Over::Absent(draft)) };
-            if let Condition::Version(version) = condition
-                && old.version() != version
-            {
-                return Ok(Over::Differs);
-            }
-            if self.keep_ttl {
-                draft = self.keep_times_of(draft, Some(old));
-            }
-            match self.replace_visible(draft, &slot, old, guard)? {
-                Ok(_) => return Ok(Over::Stored),
+            let sight = self.core.look(self.target, guard);
+            match self.try_over(draft, sight, condition, guard)? {
+                Ok(over) => return Ok(over),
                 Err(back) => draft = back,
             }
-            sight = self.core.look(self.target, guard);
         }
+    }
+
+    /// Gives the draft back where the slot has changed.
+    #[inline(always)]
+    fn try_over<'g>(
+        &mut self,
+        mut draft: Draft<V, Node>,
+        sight: Sight<'g, V>,
+        condition: Condition,
+        guard: &'g Guard,
+    ) -> Result<Result<Over<V>, Draft<V, Node>>>
+    where
+        'c: 'g,
+    {
+        let Sight::Present(slot, old) = sight else { return Ok(Ok(Over::Absent(draft))) };
+        if let Condition::Version(version) = condition
+            && old.version() != version
+        {
+            return Ok(Ok(Over::Differs));
+        }
+        if self.keep_ttl {
+            draft = self.keep_times_of(draft, Some(old));
+        }
+        Ok(self.replace_visible(draft, &slot, old, guard)?.map(|_| Over::Stored))
     }
 
     /// Replaces `old`, which was seen visible in `slot`; gives the draft back where the slot
     /// has changed.
+    #[inline(always)]
     pub(super) fn replace_visible<'g>(
         &mut self,
         draft: Draft<V, Node>,
@@ -166,6 +202,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// Puts the entry in the place of `old`, with its node, its count there, and its handle if
     /// it has one.
+    #[inline(always)]
     fn take_place<'g>(
         &mut self,
         mut draft: Draft<V, Node>,
@@ -207,6 +244,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
 
     /// Retires `old` of `went` bytes, whose place and count in its node an entry took, and settles
     /// with the budget.
+    #[inline(always)]
     fn replaced(&mut self, old: Seen<'_, V, Node>, went: u64) {
         let came = self.bytes;
         self.core.retire(old, went);

@@ -22,10 +22,17 @@ std::thread_local! {
 /// Takes a guard; nested ones cost next to nothing.
 #[inline]
 pub(crate) fn pin() -> Guard {
-    let guard = PARTICIPANT.try_with(LocalHandle::pin);
-    // While a thread ends, its participant may be gone already (a destructor of another
-    // thread-local uses the cache): one for this guard alone.
-    Guard(guard.unwrap_or_else(|_| COLLECTOR.register().pin()))
+    match PARTICIPANT.try_with(LocalHandle::pin) {
+        Ok(guard) => Guard(guard),
+        Err(_) => pin_at_the_end(),
+    }
+}
+
+/// While a thread ends, its participant may be gone already (a destructor of another thread-local
+/// uses the cache): one for this guard alone.
+#[cold]
+fn pin_at_the_end() -> Guard {
+    Guard(COLLECTOR.register().pin())
 }
 
 /// Whether the calling thread holds a guard.

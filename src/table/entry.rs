@@ -391,7 +391,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     }
 
     /// Whether its time is over; reads the clock only where there is a deadline.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_expired(&self, now: impl FnOnce() -> Nanos) -> bool {
         let deadline = self.deadline();
         deadline != NEVER && now() >= deadline
@@ -432,12 +432,25 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     ///
     /// A placeholder that was killed, or that is still pending, has not begun to hold a place:
     /// its maker goes on with a copy of it, and ends the load in any case.
+    #[inline]
     pub(crate) fn cancel_flight(&self) {
+        if self.is_placeholder() {
+            self.cancel_own_flight();
+        }
+    }
+
+    #[inline(never)]
+    fn cancel_own_flight(&self) {
         if let Some(flight) = self.flight()
             && (self.state() == State::Live || planted!("cancel_killed"))
         {
             flight.land(Outcome::Cancelled);
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_placeholder(&self) -> bool {
+        self.header().shape & PLACEHOLDER != 0
     }
 
     #[inline]

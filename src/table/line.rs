@@ -12,6 +12,7 @@
 //! table lives, so the slots of a chain have one order for everybody.
 
 use std::ptr::{self, NonNull};
+use std::slice;
 
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -39,8 +40,8 @@ pub(crate) struct Slot<'g, V: Value, O> {
 /// Walks a chain in slot order.
 pub(super) struct Slots<'g, V: Value, O> {
     line: &'g Line<V, O>,
-    /// The next slot of the line.
-    index: usize,
+    /// The slots of the line that are still to come.
+    rest: slice::Iter<'g, AtomicPtr<Entry<V, O>>>,
     /// Slots in the lines before it.
     before: usize,
 }
@@ -54,7 +55,7 @@ impl<V: Value, O> Line<V, O> {
     }
 
     pub(super) fn slots(&self) -> Slots<'_, V, O> {
-        Slots { line: self, index: 0, before: 0 }
+        Slots { line: self, rest: self.slots.iter(), before: 0 }
     }
 
     pub(super) fn next(&self) -> Option<&Self> {
@@ -70,17 +71,16 @@ impl<'g, V: Value, O> Iterator for Slots<'g, V, O> {
 
     #[inline]
     fn next(&mut self) -> Option<Slot<'g, V, O>> {
-        let cell = match self.line.slots.get(self.index) {
+        let cell = match self.rest.next() {
             Some(cell) => cell,
             None => {
                 self.line = self.line.next()?;
-                self.index = 0;
                 self.before += SLOTS;
-                &self.line.slots[0]
+                self.rest = self.line.slots.iter();
+                self.rest.next()?
             }
         };
-        let position = self.before + self.index;
-        self.index += 1;
+        let position = self.before + SLOTS - 1 - self.rest.len();
         Some(Slot { cell, word: load(cell), position })
     }
 }
@@ -109,6 +109,14 @@ impl<'g, V: Value, O> Slot<'g, V, O> {
         let entry = NonNull::new(tagged::pointer(self.word))?;
         // SAFETY: `word` was loaded from the slot by somebody who holds this guard: `Slots`
         // borrows the table for `'g` and callers pass the guard that they walk under.
+        Some(unsafe { Seen::new(entry, guard) })
+    }
+
+    /// The same, if it has the tag.
+    #[inline]
+    pub(super) fn entry_of(&self, tag: u16, guard: &'g Guard) -> Option<Seen<'g, V, O>> {
+        let entry = tagged::untag(self.word, tag)?;
+        // SAFETY: as above.
         Some(unsafe { Seen::new(entry, guard) })
     }
 

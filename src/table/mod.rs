@@ -52,7 +52,7 @@ use self::line::{Line, Slots};
 pub(crate) use self::line::{SLOTS, Slot};
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 use crate::memory::prefer_huge_pages;
-use crate::memory::prefetch;
+use crate::memory::{prefetch, same_bytes};
 use crate::reclaim::Guard;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::figures::AtomicUsize;
@@ -285,6 +285,7 @@ impl<V: Value, O: Owner> Table<V, O> {
     }
 
     /// Puts `draft` in the place of what `slot` held; gives it back if that has changed.
+    #[inline]
     pub(crate) fn replace<'g>(
         &'g self,
         slot: &Slot<'g, V, O>,
@@ -373,9 +374,7 @@ impl<'g, V: Value, O> Iterator for Probe<'g, V, O> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let slot = self.slots.next()?;
-            // The tag of a hash may be zero, like that of an empty slot.
-            if slot.tag() == self.tag && !slot.is_empty() {
-                let entry = slot.entry(self.guard)?;
+            if let Some(entry) = slot.entry_of(self.tag, self.guard) {
                 return Some((slot, entry));
             }
         }
@@ -383,7 +382,7 @@ impl<'g, V: Value, O> Iterator for Probe<'g, V, O> {
 }
 
 fn same_key<V: Value, O: Owner>(one: Seen<'_, V, O>, two: Seen<'_, V, O>) -> bool {
-    one.key() == two.key()
+    same_bytes(one.key(), two.key())
         && (one.owner_ptr() == two.owner_ptr() || one.owner().same_namespace(two.owner()))
 }
 

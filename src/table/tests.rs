@@ -285,7 +285,7 @@ fn what_was_never_live_has_not_lived_and_never_will() {
 fn what_upkeep_remembers_changes_only_from_what_was_read() {
     let (owner, table, guard) = (owner("a"), table(), pin());
     let entry = claim(&table, b"k", &owner, &guard).entry;
-    let (old, new) = (Track::default(), Track { queued: true, walk: 3, armed: 9 });
+    let (old, new) = (Track::default(), Track::default().queued().met_by(3).armed_for(9));
     assert_eq!(entry.track(), Some(old));
     assert!(entry.set_track(old, new) && !entry.set_track(old, new));
     assert_eq!((entry.track(), Heritage::of(entry).track), (Some(new), new));

@@ -12,7 +12,7 @@ use crate::directory::Node;
 use crate::policy::{Evicted, Policy, Residents};
 use crate::reclaim::Guard;
 use crate::sync::atomic::Ordering;
-use crate::table::{Owner, Seen, Slot, State, Track};
+use crate::table::{Owner, Seen, Slot, State};
 use crate::value::Value;
 use crate::wheel::Wheel;
 
@@ -129,26 +129,26 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         }
         let Some(old) = entry.track() else { return };
         // A handle whose tick is over has fired: what was inherited too late does not count.
-        let is_over = old.armed <= upkeep.wheel.reached() && !planted!("trust_old_tick");
-        let known = Track { armed: if is_over { 0 } else { old.armed }, ..old };
+        let is_over = old.armed() <= upkeep.wheel.reached() && !planted!("trust_old_tick");
+        let known = if is_over { old.armed_for(0) } else { old };
         if !self.core.concerns_upkeep(entry.deadline(), known) {
             return;
         }
-        let mut new = Track { queued: upkeep.policy.is_some(), ..old };
+        let mut new = if upkeep.policy.is_some() { old.queued() } else { old };
         if entry.deadline() != NEVER {
             let tick = self.core.tick_after(entry.deadline());
-            if known.armed == 0 || tick < known.armed {
-                new.armed = tick;
+            if known.armed() == 0 || tick < known.armed() {
+                new = new.armed_for(tick);
             }
         }
         if !entry.set_track(old, new) {
             // It was just retired; what took its place is announced by itself.
             return;
         }
-        if new.armed != old.armed {
-            upkeep.wheel.insert(self.short(hash), new.armed);
+        if new.armed() != old.armed() {
+            upkeep.wheel.insert(self.short(hash), new.armed());
         }
-        if new.queued != old.queued
+        if new.is_queued() != old.is_queued()
             && let Some(policy) = &mut upkeep.policy
         {
             let (handle, weight) = (self.short(hash), self.core.weight(entry));
@@ -233,14 +233,14 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         let Some(old) = entry.track() else { return changed };
         // An earlier handle than the one that it remembers has been and gone; a later one is not
         // needed.
-        if old.armed == 0 || old.armed > fired {
+        if old.armed() == 0 || old.armed() > fired {
             return None;
         }
         let armed = match entry.deadline() {
             NEVER => 0,
             deadline => self.core.tick_after(deadline).max(fired + 1),
         };
-        if !entry.set_track(old, Track { armed, ..old }) {
+        if !entry.set_track(old, old.armed_for(armed)) {
             return changed;
         }
         (armed != 0).then_some(armed)
@@ -301,9 +301,9 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
         self.core.table.probe(hash, self.guard).any(|(_, entry)| {
             // Retired just now: what took its place may have inherited the handle.
             let Some(track) = entry.track() else { return true };
-            track.queued
-                && track.walk != walk
-                && (entry.set_track(track, Track { walk, ..track }) || entry.track().is_none())
+            track.is_queued()
+                && track.walk() != walk
+                && (entry.set_track(track, track.met_by(walk)) || entry.track().is_none())
         })
     }
 
@@ -313,7 +313,7 @@ impl<'g, V: Value, S> Turn<'g, V, S> {
             // As above.
             None => true,
             // Where the tick that it remembers is over, a later handle has taken its place.
-            Some(track) => track.armed == tick || (track.armed != 0 && track.armed <= at),
+            Some(track) => track.armed() == tick || (track.armed() != 0 && track.armed() <= at),
         })
     }
 

@@ -18,7 +18,7 @@ impl<'g, V: Value, S> Residents for Turn<'g, V, S> {
                 // Retired just now: what took its place may have inherited the handle.
                 let is_retired = !planted!("drop_queued_handle");
                 entry.state() != State::Killed
-                    && entry.track().map_or(is_retired, |track| track.queued)
+                    && entry.track().map_or(is_retired, |track| track.is_queued())
             })
             .map(|(slot, entry)| (hash, slot, entry))
     }
