@@ -88,6 +88,20 @@ fn set_racing_delete_user_and_set_keeps_the_newer() {
         .check();
 }
 
+/// A set that finds nothing of its key claims a slot before it looks again; one that finds a
+/// placeholder looks for what it may replace once it has raised its node, and may find a later
+/// incarnation's entry.
+#[test]
+fn set_over_a_load_racing_delete_user_and_set_keeps_the_newer() {
+    let a = user("a");
+    let k = a.key("k");
+    Model::new("set_over_a_load_racing_delete_user_and_set_keeps_the_newer", 3, 1_000)
+        .before([Op::Set(a.key("l"), 9), Op::HoldLease(k, 8)])
+        .thread([Op::Set(k, 1)])
+        .thread([Op::DeleteAll(a), Op::Set(k, 2), Op::Get(k)])
+        .check();
+}
+
 #[test]
 fn get_racing_delete_user_sees_both_keys_or_none() {
     let a = user("a");

@@ -114,7 +114,10 @@ pub(crate) struct Shard {
 
 /// What a reader finds under a key.
 pub(crate) enum Sight<'g, V: Value> {
+    /// Nothing that counts.
     Absent,
+    /// Nothing at all: no entry of the key, in whatever state.
+    Nothing,
     Present(Slot<'g, V, Node>, Seen<'g, V, Node>),
     /// A placeholder: absent, but being loaded.
     Loading(Slot<'g, V, Node>, Seen<'g, V, Node>),
@@ -280,6 +283,7 @@ impl<V: Value, S> Core<V, S> {
         known.inspect(|node| node.prefetch_flags());
         let known = known.map_or(std::ptr::null(), std::ptr::from_ref);
         'search: loop {
+            let mut nothing = Sight::Nothing;
             for (slot, entry) in self.table.probe(target.hash, guard) {
                 // Most entries take two lines; the second is asked for with the first.
                 prefetch(entry.as_ptr().wrapping_byte_add(64));
@@ -292,6 +296,7 @@ impl<V: Value, S> Core<V, S> {
                     if planted!("get_stops_at_pending") {
                         return Sight::Absent;
                     }
+                    nothing = Sight::Absent;
                     continue;
                 }
                 // Loaded after the slot, in this order: both flags, then the clock.
@@ -315,7 +320,7 @@ impl<V: Value, S> Core<V, S> {
                 }
                 return Sight::Present(slot, entry);
             }
-            return Sight::Absent;
+            return nothing;
         }
     }
 
@@ -330,15 +335,18 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// The node of the target's namespace with its count raised, made if need be.
+    #[inline]
     pub(crate) fn raise<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Result<&'g Node> {
-        let account = self.account(target.hash);
-        if let Some(node) = self.known(target, guard)
-            && self.directory.raise(node, account, guard)
-        {
-            return Ok(node);
+        match self.known(target, guard) {
+            Some(node) if self.directory.raise(node, self.account(target.hash), guard) => Ok(node),
+            _ => self.raise_by_name(target, guard),
         }
+    }
+
+    #[inline(never)]
+    fn raise_by_name<'g>(&'g self, target: &Target<'_>, guard: &'g Guard) -> Result<&'g Node> {
         let node = loop {
-            match self.directory.resolve(target.namespace(), account, guard) {
+            match self.directory.resolve(target.namespace(), self.account(target.hash), guard) {
                 Err(error) if error.kind() == ErrorKind::CapacityExceeded => {
                     self.make_room(target.hash, Need::Bytes(INSERT_BYTES), guard)?;
                 }

@@ -19,7 +19,7 @@ impl<V: Value, S> Core<V, S> {
         let guard = pin();
         loop {
             let (slot, entry, visible) = match self.look(target, &guard) {
-                Sight::Absent => return Ok(false),
+                Sight::Absent | Sight::Nothing => return Ok(false),
                 Sight::Loading(slot, entry) => (slot, entry, false),
                 Sight::Present(slot, entry) => (slot, entry, true),
             };

@@ -1,6 +1,6 @@
 //! What a writer has reserved and not yet used.
 
-use crate::budget::Account;
+use crate::budget::{Account, Budget};
 use crate::cache::core::Core;
 use crate::cache::upkeep::Need;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,11 +65,16 @@ impl<'c, V: Value, S> Hold<'c, V, S> {
     /// # Errors
     ///
     /// As [`top_up`](Self::top_up).
+    #[inline]
     pub(super) fn take_place(&mut self) -> Result<()> {
-        let Some(budget) = &self.core.entries_budget else { return Ok(()) };
-        if self.entries > 0 {
-            return Ok(());
+        match &self.core.entries_budget {
+            Some(budget) if self.entries == 0 => self.reserve_place(budget),
+            _ => Ok(()),
         }
+    }
+
+    #[inline(never)]
+    fn reserve_place(&mut self, budget: &Budget) -> Result<()> {
         let account = budget.account(self.core.shard(self.hash));
         while !account.try_reserve(1) {
             if let Err(error) = self.core.make_room(self.hash, Need::Entry, self.guard) {

@@ -138,6 +138,7 @@ impl<V: Value, S> Core<V, S> {
         self.make_way(target, &sight, draft.bytes(), &guard)?;
         let mut writer =
             Writer::new(self, target, draft.bytes(), &guard).with_intent(Intent::Lease);
+        writer.after(&sight);
         Ok(match writer.insert(draft, &guard)? {
             Inserted::Stored => Begin::Lead(flight),
             Inserted::Met(entry) if entry.flight().is_some() => join(entry),

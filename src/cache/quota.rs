@@ -435,7 +435,7 @@ enum Struck {
 #[inline]
 fn seen<'g, V: Value>(sight: &Sight<'g, V>) -> Option<Seen<'g, V, Node>> {
     match sight {
-        Sight::Absent => None,
+        Sight::Absent | Sight::Nothing => None,
         Sight::Present(_, old) | Sight::Loading(_, old) => Some(*old),
     }
 }

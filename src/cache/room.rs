@@ -138,7 +138,7 @@ impl<V: Value, S> Core<V, S> {
         let grows = {
             let guard = pin();
             let sight = self.look(target, &guard);
-            if matches!(sight, Sight::Absent) && !is_hopeless(condition, &sight) {
+            if matches!(sight, Sight::Absent | Sight::Nothing) && !is_hopeless(condition, &sight) {
                 // Refused aloud, before it may be in silence.
                 self.make_way(target, &sight, bytes, &guard)?;
             }
@@ -151,7 +151,9 @@ impl<V: Value, S> Core<V, S> {
                 }
                 (Sight::Present(_, old), _) => needed.saturating_sub(old.bytes()),
                 (_, Condition::Present | Condition::Version(_)) => return Ok(Large::Prepared),
-                (Sight::Absent, _) if self.is_refused(target.hash, bytes, &guard) => {
+                (Sight::Absent | Sight::Nothing, _)
+                    if self.is_refused(target.hash, bytes, &guard) =>
+                {
                     return Ok(Large::Refused);
                 }
                 _ => needed,

@@ -51,10 +51,9 @@ impl<V: Value, S> Core<V, S> {
         let draft = self.draft(&header, input, &plan)?;
         let mut writer =
             Writer::new(self, target, bytes, &guard).with_keep_ttl(options.keeps_ttl());
-        if condition == Condition::Absent {
-            writer = writer.with_intent(Intent::Insert);
-        }
         let draft = if condition == Condition::Absent {
+            writer = writer.with_intent(Intent::Insert);
+            writer.after(&sight);
             draft
         } else {
             match writer.over_visible(draft, sight, condition, &guard)? {

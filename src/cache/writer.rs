@@ -36,6 +36,8 @@ pub(super) struct Writer<'c, V: Value, S> {
     hold: Hold<'c, V, S>,
     intent: Intent,
     keep_ttl: bool,
+    /// There was nothing of the key a moment ago.
+    saw_nothing: bool,
     bytes: u64,
     /// Who refreshes what it replaces, by a copy of the same version.
     claim: RefreshClaim,
@@ -62,7 +64,7 @@ pub(super) enum Inserted<'g, V: Value> {
 /// How an attempt to replace a visible entry ended.
 pub(super) enum Over<V: Value> {
     Stored,
-    /// It is not visible, or not any more.
+    /// It is not visible, or not any more; an insertion begins with that.
     Absent(Draft<V, Node>),
     /// It has another version than was asked for.
     Differs,
@@ -83,6 +85,7 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             hold,
             intent: Intent::Set,
             keep_ttl: false,
+            saw_nothing: false,
             bytes,
             claim: RefreshClaim::default(),
         }
@@ -98,6 +101,12 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     pub(super) fn with_claim(mut self, claim: RefreshClaim) -> Self {
         self.claim = claim;
         self
+    }
+
+    /// An insertion begins with what was seen just now. It is only where to begin: whoever claims a
+    /// slot looks at the whole chain afterwards, and tries again if it was not the first.
+    pub(super) fn after(&mut self, sight: &Sight<'_, V>) {
+        self.saw_nothing = matches!(sight, Sight::Nothing);
     }
 
     pub(super) fn with_intent(mut self, intent: Intent) -> Self {
@@ -156,7 +165,10 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     where
         'c: 'g,
     {
-        let Sight::Present(slot, old) = sight else { return Ok(Ok(Over::Absent(draft))) };
+        let Sight::Present(slot, old) = sight else {
+            self.after(&sight);
+            return Ok(Ok(Over::Absent(draft)));
+        };
         if let Condition::Version(version) = condition
             && old.version() != version
         {
@@ -272,7 +284,9 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
             let node = core.raise(target, guard)?;
             node.handles().prefetch_place();
             loop {
-                let Some((slot, found)) = core.first(target, guard) else {
+                let saw_nothing = std::mem::take(&mut self.saw_nothing);
+                let first = if saw_nothing { None } else { core.first(target, guard) };
+                let Some((slot, found)) = first else {
                     if self.keep_ttl {
                         draft = self.keep_times_of(draft, None);
                     }
