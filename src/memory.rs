@@ -35,6 +35,7 @@ pub(crate) fn same_bytes(one: &[u8], two: &[u8]) -> bool {
     }
     one.len() == two.len()
         && match one.len() {
+            4..8 => ends::<4>(one) == ends::<4>(two),
             8..=16 => ends::<8>(one) == ends::<8>(two),
             17..=32 => ends::<16>(one) == ends::<16>(two),
             _ => one == two,
@@ -93,4 +94,23 @@ pub(crate) fn move_to_huge_page(address: usize) {
 fn advise(address: usize, len: usize, advice: libc::c_int) -> bool {
     // SAFETY: callers give advice that changes nothing that a program can see, on whatever memory.
     unsafe { libc::madvise(ptr::without_provenance_mut(address), len, advice) == 0 }
+}
+
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests {
+    use super::same_bytes;
+
+    #[test]
+    fn bytes_are_the_same_if_each_is_and_as_many() {
+        for len in 0..80 {
+            let one: Vec<u8> = (0..len).collect();
+            assert!(same_bytes(&one, &one.clone()), "{len}");
+            for place in 0..one.len() {
+                let mut two = one.clone();
+                two[place] ^= 0x80;
+                assert!(!same_bytes(&one, &two), "{len}, {place}");
+                assert!(!same_bytes(&one, &one[..place]), "{len}, {place}");
+            }
+        }
+    }
 }

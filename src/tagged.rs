@@ -29,10 +29,8 @@ pub(crate) fn pointer<T>(word: *mut T) -> *mut T {
 /// The pointer in a word, if the word has this tag and the pointer is not null.
 #[inline]
 pub(crate) fn untag<T>(word: *mut T, tag: u16) -> Option<NonNull<T>> {
-    // With another tag it is too large, and of null it is the largest: one comparison for both.
-    let pointer = word.map_addr(|address| address ^ usize::from(tag) << SHIFT);
-    let fits = pointer.addr().wrapping_sub(1) < (1 << SHIFT) - 1;
-    if fits { NonNull::new(pointer) } else { None }
+    let own = word.map_addr(|address| address ^ usize::from(tag) << SHIFT);
+    if fits(own) { NonNull::new(own) } else { None }
 }
 
 #[inline]

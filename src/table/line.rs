@@ -66,22 +66,57 @@ impl<V: Value, O> Line<V, O> {
     }
 }
 
+impl<'g, V: Value, O> Slots<'g, V, O> {
+    /// The next slot that holds an entry with this tag.
+    #[inline]
+    pub(super) fn next_of(
+        &mut self,
+        tag: u16,
+        guard: &'g Guard,
+    ) -> Option<(Slot<'g, V, O>, Seen<'g, V, O>)> {
+        loop {
+            while let Some(cell) = self.rest.next() {
+                let word = load(cell);
+                // Most slots that are passed over are empty.
+                if !word.is_null()
+                    && let Some(entry) = tagged::untag(word, tag)
+                {
+                    let slot = Slot { cell, word, position: self.last_position() };
+                    // SAFETY: loaded just now, under this guard: callers pass the one that they walk
+                    // under.
+                    return Some((slot, unsafe { Seen::new(entry, guard) }));
+                }
+            }
+            self.go_on()?;
+        }
+    }
+
+    #[inline]
+    fn go_on(&mut self) -> Option<()> {
+        self.line = self.line.next()?;
+        self.rest = self.line.slots.iter();
+        self.before += SLOTS;
+        Some(())
+    }
+
+    /// Of the slot that came last.
+    #[inline]
+    fn last_position(&self) -> usize {
+        self.before + SLOTS - 1 - self.rest.len()
+    }
+}
+
 impl<'g, V: Value, O> Iterator for Slots<'g, V, O> {
     type Item = Slot<'g, V, O>;
 
     #[inline]
     fn next(&mut self) -> Option<Slot<'g, V, O>> {
-        let cell = match self.rest.next() {
-            Some(cell) => cell,
-            None => {
-                self.line = self.line.next()?;
-                self.before += SLOTS;
-                self.rest = self.line.slots.iter();
-                self.rest.next()?
+        loop {
+            if let Some(cell) = self.rest.next() {
+                return Some(Slot { cell, word: load(cell), position: self.last_position() });
             }
-        };
-        let position = self.before + SLOTS - 1 - self.rest.len();
-        Some(Slot { cell, word: load(cell), position })
+            self.go_on()?;
+        }
     }
 }
 
@@ -109,14 +144,6 @@ impl<'g, V: Value, O> Slot<'g, V, O> {
         let entry = NonNull::new(tagged::pointer(self.word))?;
         // SAFETY: `word` was loaded from the slot by somebody who holds this guard: `Slots`
         // borrows the table for `'g` and callers pass the guard that they walk under.
-        Some(unsafe { Seen::new(entry, guard) })
-    }
-
-    /// The same, if it has the tag.
-    #[inline]
-    pub(super) fn entry_of(&self, tag: u16, guard: &'g Guard) -> Option<Seen<'g, V, O>> {
-        let entry = tagged::untag(self.word, tag)?;
-        // SAFETY: as above.
         Some(unsafe { Seen::new(entry, guard) })
     }
 

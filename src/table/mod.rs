@@ -372,12 +372,7 @@ impl<'g, V: Value, O> Iterator for Probe<'g, V, O> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let slot = self.slots.next()?;
-            if let Some(entry) = slot.entry_of(self.tag, self.guard) {
-                return Some((slot, entry));
-            }
-        }
+        self.slots.next_of(self.tag, self.guard)
     }
 }
 
