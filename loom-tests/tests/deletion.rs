@@ -252,7 +252,7 @@ fn set_in_a_session_racing_delete_session_and_delete_user_leaves_nothing_dead() 
 fn delete_racing_delete_session_retires_the_node() {
     let s = session("a", "s");
     let k = s.key("k");
-    Model::new("delete_racing_delete_session_retires_the_node", 4, 50)
+    Model::new("delete_racing_delete_session_retires_the_node", 4, 600)
         .before([Op::Set(k, 1)])
         .thread([Op::Delete(k)])
         .thread([Op::DeleteAll(s), Op::Reclaim])

@@ -338,7 +338,15 @@ impl Directory {
                 }
                 let mut names = user.sessions()?.names.lock();
                 let node = NodeRef::of(names.get(session, &self.hasher)?);
-                kill(&node);
+                // Under the lock, as a session closes: a mark that came in between would undo the
+                // close, and nobody else would retire the node.
+                if planted!("mark_without_lock") {
+                    drop(names);
+                    kill(&node);
+                    names = user.sessions()?.names.lock();
+                } else {
+                    kill(&node);
+                }
                 names.remove(&node, &self.hasher);
             }
         }

@@ -35,18 +35,20 @@ impl Known {
 
     pub(super) fn trusts(&self, at: At<'_>) -> bool {
         let (place, now) = self.word(at);
-        // Relaxed, here and below: a hint, orders nothing.
+        // Relaxed: a hint; the server decides.
         let then = place.load(Ordering::Relaxed);
         (then ^ now) & !WHEN == 0 && (now.wrapping_sub(then) & WHEN) <= 1
     }
 
     pub(super) fn note(&self, at: At<'_>) {
         let (place, now) = self.word(at);
+        // Relaxed: as in `trusts`.
         place.store(now, Ordering::Relaxed);
     }
 
     pub(super) fn forget(&self, at: At<'_>) {
         let (place, _) = self.word(at);
+        // Relaxed: as in `trusts`.
         place.store(0, Ordering::Relaxed);
     }
 
