@@ -126,6 +126,20 @@ async fn servers() -> (Arc<Failing>, [Running; 2]) {
     (storage, servers.try_into().unwrap_or_else(|_| unreachable!("two")))
 }
 
+/// Is served in the end, and meanwhile told to try again: a request can meet the restoration that failed
+/// before it, since rmcp forgets one a moment after it has answered it.
+async fn is_served(client: &Client, session: &str) {
+    soon(async {
+        loop {
+            match status(client, session).await {
+                200 => return,
+                other => assert_eq!(other, 503),
+            }
+        }
+    })
+    .await;
+}
+
 #[test]
 fn a_session_that_cannot_be_stored_is_none() {
     block_on(async {
@@ -155,7 +169,7 @@ fn a_session_outlives_a_storage_that_fails() {
             storage.gets.fail(after, 1);
             assert_eq!(status(&there, &id).await, 503, "the get after {after} others fails");
         }
-        assert_eq!(status(&there, &id).await, 200);
+        is_served(&there, &id).await;
         storage.gets.fail(0, 1);
         assert_eq!(status(&ada, &id).await, 503);
         assert_eq!(status(&ada, &id).await, 200);
@@ -210,7 +224,7 @@ fn no_request_beside_a_failed_restoration_is_told_of_an_end() {
                 assert!(status == 200 || status == 503, "{status}");
             }
             storage.gets.fail(0, 0);
-            assert_eq!(status(&Client::new(&second.url, ADA), &id).await, 200);
+            is_served(&Client::new(&second.url, ADA), &id).await;
         }
     });
 }

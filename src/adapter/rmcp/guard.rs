@@ -29,7 +29,7 @@ use super::body::{GuardBody, Next, Watch};
 use super::call::Call;
 use super::caller::{Caller, Principal};
 use super::sessions::Sessions;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 const SESSION_ID: &str = "mcp-session-id";
 const EVENT_STREAM: &[u8] = b"text/event-stream";
@@ -136,11 +136,14 @@ where
     if let Some(id) = &session
         && response.status() == StatusCode::NOT_FOUND
     {
-        // It was alive just now. Either it has ended since, or a request beside this one, for which rmcp
-        // made this one wait, could not restore it: that says nothing about the session.
+        // It was alive just now. Either it has ended since, or a request beside or just before this one could
+        // not restore it, which rmcp answers to both: that says nothing about the session.
         match sessions.is_alive(&user, id).await {
             Ok(false) => return Ok(not_found()),
-            Ok(true) => return Ok(failed(crate::ErrorKind::Conflict.into())),
+            Ok(true) => {
+                let why = "another request could not restore the session";
+                return Ok(failed(Error::with_detail(ErrorKind::Conflict, why)));
+            }
             Err(why) => return Ok(failed(why)),
         }
     }
