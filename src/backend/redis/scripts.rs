@@ -138,10 +138,10 @@ local function renew(field, item, ttl)
 end
 ";
 
-const UNLINKING: &str = r"
--- Unlinks hashes of a deleted incarnation until they are enough for a step. Answers how many it looked
--- at, and the entries that went.
-local function unlink(hashes, sids, incarnation, present)
+const GATHERING: &str = r"
+-- Adds to `names` the hashes of a deleted incarnation until they are enough for a step. Answers how many it
+-- looked at, and the entries that go with them.
+local function gather(names, hashes, sids, incarnation, present)
   local done, removed, freed = 0, 0, 0
   for _, one in ipairs(sids) do
     done = done + 1
@@ -150,7 +150,7 @@ local function unlink(hashes, sids, incarnation, present)
     if of and of ~= present then
       local size = call('HLEN', hash)
       if of == incarnation then removed = removed + size - 1 end
-      call('UNLINK', hash)
+      names[#names + 1] = hash
       -- What is larger the server frees on another thread.
       if size <= 64 then freed = freed + size end
       if freed > FREED then break end
@@ -167,7 +167,9 @@ const SWEEPING: &str = r"
 local function sweep(list, goes_on)
   local user, incarnation = string.sub(list, 1, -10), string.sub(list, -8)
   local sids = call('ZRANGE', list, 0, STEP - 1)
-  local done, removed = unlink(user .. 's', sids, incarnation, call('GET', user .. 'g'))
+  local names = {}
+  local done, removed = gather(names, user .. 's', sids, incarnation, call('GET', user .. 'g'))
+  if #names > 0 then call('UNLINK', unpack(names)) end
   call('ZREMRANGEBYRANK', list, 0, done - 1)
   if call('EXISTS', list) == 1 then
     if goes_on then call('ZADD', dead, whole(now_ms), list) end
@@ -327,19 +329,19 @@ return removed
 ";
 
 /// Without its incarnation nothing of a user is visible any more. A user of few sessions is unlinked whole,
-/// straight on. Answers what was removed, and the name of the list that waits for `SWEEP`: none.
+/// straight on and by one command: each is a good part of the time that the script takes. Answers what was removed, and the name of the list that waits for `SWEEP`: none.
 const DELETE_USER: &str = r"
 local incarnation = call('GET', g)
 local removed = 0
 if incarnation and call('HGET', own, '') == incarnation then removed = call('HLEN', own) - 1 end
-call('UNLINK', g, own)
 local sids = call('ZRANGE', x, 0, STEP - 1)
-local done, swept = unlink(base, sids, incarnation, nil)
-removed = removed + swept
-if done > 0 and done == #sids and done < STEP then
-  call('DEL', x)
-  return {removed, ''}
-end
+local names = {g, own}
+local done, gathered = gather(names, base, sids, incarnation, nil)
+removed = removed + gathered
+local is_whole = done > 0 and done == #sids and done < STEP
+if is_whole then names[#names + 1] = x end
+call('UNLINK', unpack(names))
+if is_whole then return {removed, ''} end
 ";
 
 /// Goes on where the user had no session: with what others have left; or too many: they become a list.
@@ -452,7 +454,7 @@ impl Scripts {
             Script { code, hash }
         };
         let script = |parts: &[&str]| whole(&[NAMES, CLOCK, HEAD, WHOLE, &parts.concat()]);
-        let sweeping = [UNLINKING, SWEEPING].concat();
+        let sweeping = [GATHERING, SWEEPING].concat();
         // Only the first write of an incarnation looks whether there is anything to sweep.
         let adopt_first =
             |stored: &str| format!("if is_first then {sweeping} adopt() end return {stored}");
@@ -466,7 +468,7 @@ impl Scripts {
             take: script(&[TIDYING, TAKE]),
             delete_keys: script(&[TIDYING, DELETE_KEYS]),
             delete_session: script(&[&sweeping, DELETE_SESSION]),
-            delete_user: whole(&[NAMES, UNLINKING, DELETE_USER, &delete_more]),
+            delete_user: whole(&[NAMES, GATHERING, DELETE_USER, &delete_more]),
             sweep: script(&[&sweeping, SWEEP]),
             adopt: script(&[&sweeping, ADOPT]),
             list_keys: script(&[TIDYING, LIST_KEYS]),
