@@ -1,7 +1,7 @@
 //! What the writers do.
 
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,6 +25,8 @@ pub(super) struct Load {
     users: Vec<User>,
     /// Values are its beginnings: no writer holds a buffer of its own that would be measured.
     source: Vec<u8>,
+    /// Bytes of the values that are being set: copied already, it may be, and not counted yet.
+    on_their_way: AtomicU64,
 }
 
 struct User {
@@ -62,7 +64,14 @@ impl Load {
         Self {
             users: (0..keys.div_ceil(KEYS_A_USER)).map(user).collect(),
             source: vec![7; MOST_VALUE_BYTES as usize],
+            on_their_way: AtomicU64::new(0),
         }
+    }
+
+    /// Bytes of the values that are being set.
+    pub(super) fn on_their_way(&self) -> u64 {
+        // SeqCst, as where it changes: as exact as a look at what others do can be.
+        self.on_their_way.load(Ordering::SeqCst)
     }
 
     /// Works until it is told to stop.
@@ -113,7 +122,10 @@ impl Load {
                     SetOptions::new()
                 };
                 outcomes.sets += 1;
-                match scope.set_with(key, &self.source[..bytes], options) {
+                self.on_their_way.fetch_add(bytes as u64, Ordering::SeqCst);
+                let outcome = scope.set_with(key, &self.source[..bytes], options);
+                self.on_their_way.fetch_sub(bytes as u64, Ordering::SeqCst);
+                match outcome {
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::CapacityExceeded => {
                         // The two causes have one kind, and differ in their words alone.

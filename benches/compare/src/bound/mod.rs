@@ -104,7 +104,7 @@ impl Settings {
             let end = Instant::now() + Duration::from_secs(self.seconds);
             // A writer that ended before its time has failed.
             while Instant::now() < end && !writers.iter().any(|writer| writer.is_finished()) {
-                watched.look(&cache);
+                watched.look(&cache, &load);
                 thread::sleep(Duration::from_millis(1));
             }
             // Relaxed: it ends loops, it orders nothing.
@@ -135,9 +135,15 @@ impl Settings {
         }
         format!(
             "{} s, {WRITERS} writers, {} samples; counted is live + retired + base table\n\n{bounds}\n\
-             counted against allocated: at most {:.2} % apart under load (values on their way in \
-             are not counted yet),\n{:.2} % at rest\n\n{done}\n",
-            self.seconds, watched.samples, watched.most_apart_percent, watched.rest_apart_percent,
+             counted against allocated: at most {:.2} % apart under load; {:.2} % beyond the values on \
+             their\nway in, which are allocated before they are counted ({} samples in which the count stood \
+             still);\n{:.2} % at rest\n\n{done}\n",
+            self.seconds,
+            watched.samples,
+            watched.most_apart_percent,
+            watched.most_unexplained_percent,
+            watched.still_samples,
+            watched.rest_apart_percent,
         )
     }
 
@@ -165,6 +171,7 @@ impl Settings {
         add(("most_retired", "bytes"), watched.most_retired as f64)?;
         add(("most_allocated", "bytes"), watched.most_allocated as f64)?;
         add(("most_apart", "percent"), watched.most_apart_percent)?;
+        add(("most_unexplained", "percent"), watched.most_unexplained_percent)?;
         add(("rest_apart", "percent"), watched.rest_apart_percent)?;
         add(("sets", "operations"), outcomes.sets as f64)?;
         add(("sets_without_room", "operations"), outcomes.without_room as f64)?;

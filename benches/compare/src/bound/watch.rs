@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use scopecache::{Cache, Stats};
 
-use super::load::MOST_VALUE_BYTES;
+use super::load::{Load, MOST_VALUE_BYTES};
 use crate::alloc::allocated_bytes;
 
 /// What an entry takes beside its value, at the most: header, key, and the record of a shared
@@ -29,7 +29,12 @@ pub(super) struct Watched {
     pub(super) most_live: u64,
     pub(super) most_retired: u64,
     pub(super) most_allocated: u64,
+    /// The most that counted and allocated differed, in percent of what was counted.
     pub(super) most_apart_percent: f64,
+    /// Samples during which nothing that is counted changed.
+    pub(super) still_samples: u64,
+    /// The most of those samples, where values on their way in may be allocated or not.
+    pub(super) most_unexplained_percent: f64,
     pub(super) rest_apart_percent: f64,
     table_bytes: u64,
 }
@@ -81,26 +86,38 @@ impl Watched {
             most_retired: 0,
             most_allocated: 0,
             most_apart_percent: 0.0,
+            still_samples: 0,
+            most_unexplained_percent: 0.0,
             rest_apart_percent: 0.0,
             table_bytes: 0,
         }
     }
 
     /// Takes a sample.
-    pub(super) fn look(&mut self, cache: &Cache) {
+    pub(super) fn look(&mut self, cache: &Cache, load: &Load) {
+        let on_their_way = load.on_their_way();
         let stats = cache.stats();
         let allocated = self.allocated();
+        let (counted, counted_after) = (counted(&stats), counted(&cache.stats()));
+        let on_their_way = on_their_way.max(load.on_their_way());
         self.samples += 1;
         self.table_bytes = stats.table_bytes;
         self.most_live = self.most_live.max(stats.live_bytes);
         self.most_retired = self.most_retired.max(stats.retired_bytes);
         self.most_allocated = self.most_allocated.max(allocated);
         // While it fills, a value on its way in is a large part of everything.
-        if stats.live_bytes >= self.bounds.max_bytes / 2 {
-            let apart = apart_percent(&stats, allocated);
-            if apart.abs() > self.most_apart_percent.abs() {
-                self.most_apart_percent = apart;
-            }
+        if stats.live_bytes < self.bounds.max_bytes / 2 {
+            return;
+        }
+        let apart = apart_percent(counted, allocated);
+        if apart.abs() > self.most_apart_percent.abs() {
+            self.most_apart_percent = apart;
+        }
+        if counted == counted_after {
+            self.still_samples += 1;
+            let explained = allocated.clamp(counted, counted + on_their_way);
+            let unexplained = allocated.abs_diff(explained) as f64 / counted as f64 * 100.0;
+            self.most_unexplained_percent = self.most_unexplained_percent.max(unexplained);
         }
     }
 
@@ -117,7 +134,7 @@ impl Watched {
                 bail!("after 10 s of rest, {} bytes are still retired", stats.retired_bytes);
             }
         };
-        self.rest_apart_percent = apart_percent(&stats, self.allocated());
+        self.rest_apart_percent = apart_percent(counted(&stats), self.allocated());
         Ok(())
     }
 
@@ -137,10 +154,13 @@ impl Watched {
     }
 }
 
+fn counted(stats: &Stats) -> u64 {
+    stats.live_bytes + stats.retired_bytes + stats.table_bytes
+}
+
 /// How much more was allocated than counted, in percent of what was counted.
-fn apart_percent(stats: &Stats, allocated: u64) -> f64 {
-    let counted = (stats.live_bytes + stats.retired_bytes + stats.table_bytes) as f64;
-    (allocated as f64 / counted - 1.0) * 100.0
+fn apart_percent(counted: u64, allocated: u64) -> f64 {
+    (allocated as f64 / counted as f64 - 1.0) * 100.0
 }
 
 #[cfg(test)]
