@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::cmd;
-use scopecache::{ErrorKind, Options, Page, RedisOptions, Storage};
+use scopecache::{ErrorKind, Options, Page, RedisOptions, RedisStorage, Storage};
 
 use crate::load::PASSWORD;
 use crate::server::{Certificate, Server, client, free_port, url};
@@ -21,21 +21,25 @@ pub(crate) async fn through_tls(name: &str) {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let _server = Server::start(name, "tls", &args);
     let url = url(port).replace("redis:", "rediss:");
-    let options = RedisOptions::new().timeout(PATIENCE);
-    let storage = options.clone().root_certificate(certificate.pem()).connect(&url).await;
-    let storage = storage.expect("connects");
+    let storage = by_certificate(&url, &certificate).await;
     let session = Options::new().with_user_session("ada", "s");
     let items: Vec<_> = (0..500).map(|_| ("k", vec![7; 10_000].into())).collect();
     storage.set_many(&items, session).await.expect("stored");
     assert_eq!(storage.get("k", session).await.expect("read").expect("there").data.len(), 10_000);
     assert_eq!(storage.delete(Options::new().with_user("ada")).await.expect("deleted").entries, 1);
+}
+
+/// A client by this certificate, without which nobody gets there.
+pub(crate) async fn by_certificate(url: &str, certificate: &Certificate) -> RedisStorage {
+    let options = RedisOptions::new().timeout(PATIENCE);
     // The system does not trust it, and it is not another's.
-    let other = Certificate::new(&format!("{name}-other")).pem();
-    for options in [options.clone(), options.root_certificate(other)] {
-        let Err(error) = options.connect(&url).await else { panic!("any certificate passes") };
+    let other = Certificate::new("another").pem();
+    for options in [options.clone(), options.clone().root_certificate(other)] {
+        let Err(error) = options.connect(url).await else { panic!("any certificate passes") };
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("TLS") && !format!("{error:?}").contains(PASSWORD));
     }
+    options.root_certificate(certificate.pem()).connect(url).await.expect("connects")
 }
 
 /// The rights that `docs/backends.md` names are enough for every call.
