@@ -329,7 +329,8 @@ return removed
 ";
 
 /// Without its incarnation nothing of a user is visible any more. A user of few sessions is unlinked whole,
-/// straight on and by one command: each is a good part of the time that the script takes. Answers what was removed, and the name of the list that waits for `SWEEP`: none.
+/// straight on and by one command: each is a good part of the time that the script takes. Answers what was
+/// removed, and the name of the list that waits for `SWEEP`: none.
 const DELETE_USER: &str = r"
 local incarnation = call('GET', g)
 local removed = 0
