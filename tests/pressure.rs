@@ -231,7 +231,7 @@ fn a_reading_that_fails_changes_nothing_and_is_counted() -> scopecache::Result<(
         kernel.used(950_000_000);
         kernel.write("memory.max", "1000000000");
         kernel.stalled(0.0);
-        wait_for(&watcher, |figures| figures.usage == Some(0.95));
+        wait_for(&watcher, |figures| figures.bound_bytes == MIB && figures.usage == Some(0.95));
     }
     kernel.used(100_000_000);
     wait_for(&watcher, |figures| figures.bound_bytes == 8 * MIB);

@@ -122,6 +122,7 @@ impl Load {
                     SetOptions::new()
                 };
                 outcomes.sets += 1;
+                // SeqCst: see `on_their_way`.
                 self.on_their_way.fetch_add(bytes as u64, Ordering::SeqCst);
                 let outcome = scope.set_with(key, &self.source[..bytes], options);
                 self.on_their_way.fetch_sub(bytes as u64, Ordering::SeqCst);
