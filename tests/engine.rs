@@ -2,7 +2,7 @@
 //! that outlive what they name, and threads that do everything at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -357,6 +357,32 @@ fn handles_of_a_key_that_comes_and_goes_do_not_pile_up() -> scopecache::Result<(
     assert!(live < 8 << 10, "{live} bytes for one entry");
     assert_eq!(scope.keys()?, ["stays"]);
     cache.validate().expect("sound");
+    Ok(())
+}
+
+/// In the middle of a turn it has memory booked that is neither used nor given back.
+#[test]
+fn maintenance_may_go_on_while_everything_is_checked() -> scopecache::Result<()> {
+    let cache = builder().max_bytes(1 << 20).shards(4).expected_entries(200).build()?;
+    let scope = cache.user("ada")?;
+    for key in 0..100 {
+        scope.set(format!("k{key}"), "1")?;
+        scope.touch(format!("k{key}"), MINUTE)?;
+    }
+    while cache.maintain(1000).pending {}
+    let over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            // Relaxed: it ends the loop, it orders nothing.
+            while !over.load(Ordering::Relaxed) {
+                cache.maintain(1000);
+            }
+        });
+        let broken = (0..1000).find_map(|_| cache.validate().err());
+        // Relaxed: as above.
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(broken, None);
+    });
     Ok(())
 }
 

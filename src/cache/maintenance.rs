@@ -207,6 +207,11 @@ impl Maintenance {
         false
     }
 
+    /// Whoever wants to work waits, or goes on without, until what is returned is dropped.
+    pub(super) fn hold_up(&self) -> impl Drop + use<'_> {
+        self.worker.lock()
+    }
+
     /// As [`step`](Self::step); then looks after every shard, each with an equal part of what is
     /// left of the budget; then searches as many of the next buckets as there may be.
     fn round<V: Value, S>(&self, core: &Core<V, S>, budget: usize, net: usize) -> Step {

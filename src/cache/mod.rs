@@ -302,7 +302,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Cache<V, S> {
     /// # Errors
     ///
     /// What is broken. Nobody else may use the cache during the call: what others are in the
-    /// middle of would be reported.
+    /// middle of would be reported. Maintenance, by a driver or [`maintain`](Self::maintain), waits.
     pub fn validate(&self) -> std::result::Result<(), Violations> {
         self.core.validate()
     }

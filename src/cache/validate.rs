@@ -58,8 +58,11 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
     /// Checks table, directory, index and counters against each other.
     ///
     /// Nobody else may use the cache meanwhile. Deleted data whose reclaim is pending is
-    /// allowed for.
+    /// allowed for, and a driver waits: in the middle of a turn it has memory booked that is
+    /// neither used nor given back.
     pub(crate) fn validate(&self) -> Result<(), Violations> {
+        let _worker = self.maintenance.hold_up();
+        let upkeeps: Vec<_> = self.shards.iter().map(|shard| shard.upkeep.lock()).collect();
         let guard = pin();
         let mut broken = Vec::new();
         let mut holdings: HashMap<*const Node, Holding> = HashMap::new();
@@ -106,8 +109,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         }
         let mut settled = true;
         let mut known = Known::default();
-        for (number, shard) in self.shards.iter().enumerate() {
-            let upkeep = shard.upkeep.lock();
+        for (number, (shard, upkeep)) in self.shards.iter().zip(&upkeeps).enumerate() {
             settled &= !shard.events.is_pending() && !upkeep.is_repairing();
             let share_bytes = self.budget.max() / self.shards.len() as u64;
             let valid = upkeep.validate(share_bytes, |handle, tick| {
@@ -135,7 +137,8 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
         if entries != self.entries() {
             broken.push(format!("{entries} entries in slots, {} counted", self.entries()));
         }
-        self.check_directory(&holdings, pending, &guard, &mut broken);
+        let booked = upkeeps.iter().map(|upkeep| upkeep.booked()).sum();
+        self.check_directory(&holdings, booked, pending, &guard, &mut broken);
         let (live, most) = (self.live_bytes(), self.budget.most());
         if live > most {
             broken.push(format!("{live} bytes live, {most} allowed"));
@@ -179,14 +182,14 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Core<V, S> {
     fn check_directory(
         &self,
         holdings: &HashMap<*const Node, Holding>,
+        booked: u64,
         pending: bool,
         guard: &Guard,
         broken: &mut Vec<String>,
     ) {
         let mut sessions = 0;
-        let mut bytes: u64 = holdings.values().map(|holding| holding.bytes).sum();
+        let mut bytes: u64 = booked + holdings.values().map(|holding| holding.bytes).sum::<u64>();
         bytes += self.table.overflow_lines() as u64 * crate::table::LINE_BYTES;
-        bytes += self.shards.iter().map(|shard| shard.upkeep.lock().booked()).sum::<u64>();
         let none = Holding::default();
         for user in self.directory.users(guard) {
             let own = holdings.get(&std::ptr::from_ref(user)).unwrap_or(&none);
