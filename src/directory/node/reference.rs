@@ -1,5 +1,6 @@
 //! Counted references to nodes, and how a node is made.
 
+use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -8,6 +9,7 @@ use super::name::Name;
 use super::{ALIVE, Kin, Kind, NO_BYTES, NO_SHORTCUT, Node, Sessions};
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
+use crate::memory::free_one_of_many;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
@@ -111,8 +113,12 @@ impl Drop for NodeRef {
     fn drop(&mut self) {
         // AcqRel: whoever drops the last reference must see all that others did with theirs.
         if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: made by `Box::leak`, and that was the last reference.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+            // Its name and the chunks of its handles are small blocks: they are merged with it.
+            // SAFETY: made by `Box::leak`, whose layout is the node's; and that was the last reference.
+            unsafe {
+                self.0.drop_in_place();
+                free_one_of_many(self.0.as_ptr().cast(), Layout::new::<Node>());
+            }
         }
     }
 }

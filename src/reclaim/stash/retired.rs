@@ -1,8 +1,10 @@
 //! What was handed to the epochs: how much it is, and what of it may be freed.
 
+use std::alloc::dealloc;
 use std::ptr;
 
 use super::Retire;
+use crate::memory::free_one_of_many;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// What one cache has handed to the epochs and is not yet freed.
@@ -163,8 +165,12 @@ impl<'r, T: Retire> Doomed<'r, T> {
             self.freed += object.counted_bytes();
             // Relaxed: acquired with the head of the list.
             self.list = object.link().load(Ordering::Relaxed);
-            // SAFETY: as above.
-            unsafe { T::free(this) };
+            // SAFETY: as above; the block is ours then, and has this layout.
+            unsafe {
+                let layout = T::clear(this);
+                let is_last = self.list.is_null();
+                (if is_last { free_one_of_many } else { dealloc })(this.cast(), layout);
+            }
         }
     }
 }
