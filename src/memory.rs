@@ -54,7 +54,8 @@ pub(crate) fn same_bytes(one: &[u8], two: &[u8]) -> bool {
 /// # Safety
 ///
 /// As for [`dealloc`].
-pub(crate) unsafe fn free_and_merge(block: *mut u8, layout: Layout) {
+#[cold]
+unsafe fn free_and_merge(block: *mut u8, layout: Layout) {
     /// A little more than the lists of threads hold.
     const ASKED_BYTES: usize = 2048;
     let asked = Layout::from_size_align(ASKED_BYTES, layout.align()).expect("a small layout");
@@ -75,15 +76,23 @@ pub(crate) unsafe fn free_and_merge(block: *mut u8, layout: Layout) {
 /// # Safety
 ///
 /// As for [`dealloc`].
+#[inline]
 pub(crate) unsafe fn free_one_of_many(block: *mut u8, layout: Layout) {
     /// Of so many that a thread frees, one merges.
     const MERGED: u32 = 32;
     thread_local! {
         static FREED: Cell<u32> = const { Cell::new(0) };
     }
-    let freed = FREED.replace(FREED.get().wrapping_add(1));
+    let freed = FREED.get().wrapping_add(1);
+    FREED.set(freed);
     // SAFETY: passed on to the caller.
-    unsafe { (if freed.is_multiple_of(MERGED) { free_and_merge } else { dealloc })(block, layout) }
+    unsafe {
+        if freed.is_multiple_of(MERGED) {
+            free_and_merge(block, layout);
+        } else {
+            dealloc(block, layout);
+        }
+    }
 }
 
 /// What a huge page holds, where those of the usual size hold 4 KiB.

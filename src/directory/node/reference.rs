@@ -113,12 +113,21 @@ impl Drop for NodeRef {
     fn drop(&mut self) {
         // AcqRel: whoever drops the last reference must see all that others did with theirs.
         if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Its name and the chunks of its handles are small blocks: they are merged with it.
-            // SAFETY: made by `Box::leak`, whose layout is the node's; and that was the last reference.
-            unsafe {
-                self.0.drop_in_place();
-                free_one_of_many(self.0.as_ptr().cast(), Layout::new::<Node>());
-            }
+            // SAFETY: made by `Box::leak`, and that was the last reference.
+            unsafe { free(self.0) };
         }
+    }
+}
+
+/// # Safety
+///
+/// The node was made by `Box`, and nobody reaches it any more.
+#[inline(never)]
+unsafe fn free(node: NonNull<Node>) {
+    // SAFETY: as the caller promises; a box has the layout of what is in it.
+    unsafe {
+        node.drop_in_place();
+        // Its name and the chunks of its handles are small: they are merged with it.
+        free_one_of_many(node.as_ptr().cast(), Layout::new::<Node>());
     }
 }

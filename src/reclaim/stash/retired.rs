@@ -168,8 +168,11 @@ impl<'r, T: Retire> Doomed<'r, T> {
             // SAFETY: as above; the block is ours then, and has this layout.
             unsafe {
                 let layout = T::clear(this);
-                let is_last = self.list.is_null();
-                (if is_last { free_one_of_many } else { dealloc })(this.cast(), layout);
+                if self.list.is_null() {
+                    free_one_of_many(this.cast(), layout);
+                } else {
+                    dealloc(this.cast(), layout);
+                }
             }
         }
     }
