@@ -131,6 +131,57 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
         .saturating_add(u64::from(duration.subsec_nanos()))
 }
 
+/// A time that went into 35 bits: early by less than a hundred-millionth of itself, and exact for the
+/// first four seconds of a clock.
+///
+/// A mantissa of 32 bits and a power of 32. What was rounded once stays as it is, however often it goes
+/// this way again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rounded {
+    mantissa: u32,
+    exponent: u8,
+}
+
+impl Rounded {
+    pub(crate) const EXPONENT_BITS: u32 = 3;
+    /// Powers of two by which one step of the exponent stands.
+    const STEP: u32 = 5;
+
+    #[inline]
+    pub(crate) fn down(at: Nanos) -> Self {
+        /// By the highest bit.
+        const EXPONENTS: [u8; Nanos::BITS as usize] = {
+            let mut exponents = [0; Nanos::BITS as usize];
+            let mut bit = u32::BITS;
+            while bit < Nanos::BITS {
+                exponents[bit as usize] = (bit + 1 - u32::BITS).div_ceil(Rounded::STEP) as u8;
+                bit += 1;
+            }
+            exponents
+        };
+        // A division would take longer, and each write goes this way.
+        let exponent = EXPONENTS[(at | 1).ilog2() as usize];
+        Self { mantissa: (at >> (Self::STEP * u32::from(exponent))) as u32, exponent }
+    }
+
+    /// Of what [`parts`](Self::parts) answered; further bits of the exponent do not count.
+    #[inline]
+    pub(crate) fn of_parts(mantissa: u32, exponent: u8) -> Self {
+        Self { mantissa, exponent: exponent & ((1 << Self::EXPONENT_BITS) - 1) }
+    }
+
+    /// Mantissa and exponent, which has [`EXPONENT_BITS`](Self::EXPONENT_BITS).
+    #[inline]
+    pub(crate) fn parts(self) -> (u32, u8) {
+        (self.mantissa, self.exponent)
+    }
+
+    #[inline]
+    pub(crate) fn nanos(self) -> Nanos {
+        Nanos::from(self.mantissa) << (Self::STEP * u32::from(self.exponent))
+    }
+}
+
 /// The wall-clock time of `at` on a clock with this origin.
 pub(crate) fn wall_time(wall_origin: u64, at: Nanos) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(wall_origin) + Duration::from_nanos(at)
@@ -194,6 +245,25 @@ mod tests {
         assert_eq!(deadline(5, Duration::from_nanos(1)), 6);
         assert_eq!(deadline(5, Duration::MAX), NEVER - 1);
         assert_eq!(deadline(NEVER - 1, Duration::from_secs(1)), NEVER - 1);
+    }
+
+    #[test]
+    fn a_rounded_time_is_early_by_a_hundred_millionth_at_most_and_by_that_once() {
+        let odd = (0..64).map(|bit| (NEVER >> bit) / 3 * 2);
+        let edges = (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]);
+        for at in odd.chain(edges).chain([NEVER - 1, NEVER]) {
+            let rounded = Rounded::down(at);
+            let (mantissa, exponent) = rounded.parts();
+            assert!(u32::from(exponent) < 1 << Rounded::EXPONENT_BITS, "{at}");
+            assert_eq!(Rounded::of_parts(mantissa, exponent | 0xf8), rounded, "{at}");
+            let early = at.checked_sub(rounded.nanos()).expect("not late");
+            assert!(early <= at / 100_000_000, "{at} is early by {early}");
+            assert!(early == 0 || at > u32::MAX.into(), "{at} is early by {early}");
+            assert_eq!(Rounded::down(rounded.nanos()), rounded, "{at}");
+        }
+        let hour = nanos(Duration::from_secs(3600));
+        assert_eq!(Rounded::down(hour).nanos(), hour);
+        assert_eq!(Rounded::down(hour + 1023).nanos(), hour, "steps of a microsecond");
     }
 
     #[test]

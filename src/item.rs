@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::clock::{NEVER, Nanos, wall_now, wall_time};
+use crate::clock::{NEVER, Nanos, Rounded, wall_now, wall_time};
 use crate::value::{Blob, SmallBytes, Value};
 
 /// One state of one entry, as a 64-bit number.
@@ -28,7 +28,7 @@ pub struct Item<V: Value = Blob> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     pub(crate) version: Version,
-    pub(crate) created: Nanos,
+    pub(crate) created: Rounded,
     /// [`NEVER`] where the entry has no TTL.
     pub(crate) deadline: Nanos,
     /// Where nanosecond 0 of the cache's clock lies in wall-clock time.
@@ -137,8 +137,9 @@ impl<V: Value> Item<V> {
 
     /// When the value was written, in wall-clock time.
     ///
-    /// Of an entry without a TTL it may be up to 10 ms early, where the system has a clock that is
-    /// cheap and coarse (Linux, Android).
+    /// Early by less than a hundred-millionth of the cache's age: 33 µs at most on its first day, 34 ms
+    /// in its first four years. Of an entry without a TTL by up to 10 ms more, where the system has a
+    /// clock that is cheap and coarse (Linux, Android).
     pub fn created_at(&self) -> SystemTime {
         self.stamp.created_at()
     }
@@ -183,7 +184,7 @@ impl<V: Value> fmt::Debug for Item<V> {
 
 impl Stamp {
     pub(crate) fn created_at(&self) -> SystemTime {
-        wall_time(self.wall_origin, self.created)
+        wall_time(self.wall_origin, self.created.nanos())
     }
 
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {

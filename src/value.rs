@@ -66,8 +66,9 @@ pub struct Extent {
     /// Bytes of a byte string; of a typed value the bytes that the weigher says it holds
     /// outside its entry.
     pub(crate) len: u32,
-    /// The value area holds a [`Bytes`], not the bytes.
-    pub(crate) shared: bool,
+    /// The length stands behind the value and not in the header. Of a byte string the value area
+    /// holds a [`Bytes`] then, not the bytes.
+    pub(crate) long: bool,
 }
 
 /// A byte string on its way in.
@@ -129,7 +130,7 @@ pub(crate) mod sealed {
     }
 }
 
-// SAFETY: the area is a `Bytes` where the extent says shared, else exactly `len` bytes.
+// SAFETY: the area is a `Bytes` where the extent is long, else exactly `len` bytes.
 unsafe impl sealed::Stored for Blob {
     type Owned = SmallBytes;
     type Borrowed = [u8];
@@ -137,12 +138,12 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     fn extent(input: &BlobInput<'_>, _: impl FnOnce(&[u8]) -> usize) -> Extent {
-        let (len, shared) = match input {
+        let (len, long) = match input {
             BlobInput::Slice(bytes) => (bytes.len(), false),
             BlobInput::Shared(bytes) => (bytes.len(), true),
         };
         // Saturating: no value is longer than `max_value_bytes`, which is less than this.
-        Extent { len: u32::try_from(len).unwrap_or(u32::MAX), shared }
+        Extent { len: u32::try_from(len).unwrap_or(u32::MAX), long }
     }
 
     #[inline]
@@ -155,7 +156,7 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     fn area(extent: Extent) -> Layout {
-        if extent.shared {
+        if extent.long {
             Layout::new::<Bytes>()
         } else {
             // A length of at most `INLINE_BYTES` cannot overflow a layout.
@@ -167,7 +168,7 @@ unsafe impl sealed::Stored for Blob {
     fn heap_bytes(extent: Extent) -> usize {
         // A `Bytes` makes a small shared record of its own when it is first cloned.
         const SHARED_RECORD: usize = 32;
-        if extent.shared { allocated(extent.len as usize) + SHARED_RECORD } else { 0 }
+        if extent.long { allocated(extent.len as usize) + SHARED_RECORD } else { 0 }
     }
 
     #[inline]
@@ -184,8 +185,8 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     unsafe fn borrow<'a>(at: *const u8, extent: Extent) -> &'a [u8] {
-        if extent.shared {
-            // SAFETY: the extent says that `write` left a `Bytes` here; the caller keeps it.
+        if extent.long {
+            // SAFETY: the extent is long, so `write` left a `Bytes` here; the caller keeps it.
             unsafe { &*at.cast::<Bytes>() }
         } else {
             // SAFETY: `write` left `len` bytes here; the caller keeps them.
@@ -195,8 +196,8 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     unsafe fn copy<'a>(at: *const u8, extent: Extent) -> BlobInput<'a> {
-        if extent.shared {
-            // SAFETY: the extent says that `write` left a `Bytes` here; the caller keeps it.
+        if extent.long {
+            // SAFETY: the extent is long, so `write` left a `Bytes` here; the caller keeps it.
             BlobInput::Shared(unsafe { &*at.cast::<Bytes>() }.clone())
         } else {
             // SAFETY: as the caller promises.
@@ -206,8 +207,8 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     unsafe fn to_owned(at: *const u8, extent: Extent) -> SmallBytes {
-        if extent.shared {
-            // SAFETY: the extent says that `write` left a `Bytes` here; the caller keeps it.
+        if extent.long {
+            // SAFETY: the extent is long, so `write` left a `Bytes` here; the caller keeps it.
             SmallBytes(Repr::Long(unsafe { &*at.cast::<Bytes>() }.clone()))
         } else {
             // SAFETY: as the caller promises.
@@ -217,8 +218,8 @@ unsafe impl sealed::Stored for Blob {
 
     #[inline]
     unsafe fn drop_in_place(at: *mut u8, extent: Extent) {
-        if extent.shared {
-            // SAFETY: the extent says that `write` left a `Bytes` here; dropped once.
+        if extent.long {
+            // SAFETY: the extent is long, so `write` left a `Bytes` here; dropped once.
             unsafe { at.cast::<Bytes>().drop_in_place() };
         }
     }
@@ -237,7 +238,8 @@ unsafe impl<T: Clone + Send + Sync + 'static> sealed::Stored for T {
 
     #[inline]
     fn extent(input: &T, weigh: impl FnOnce(&T) -> usize) -> Extent {
-        Extent { len: u32::try_from(weigh(input)).unwrap_or(u32::MAX), shared: false }
+        let len = u32::try_from(weigh(input)).unwrap_or(u32::MAX);
+        Extent { len, long: len > u16::MAX.into() }
     }
 
     #[inline]

@@ -290,6 +290,7 @@ impl<V: Value, S> Core<V, S> {
                 if !is_of(entry, target, known) {
                     continue;
                 }
+                let owner = entry.owner();
                 // Entries that are pending or killed never end the search: behind them there may
                 // be the live one.
                 if entry.state() != State::Live {
@@ -300,7 +301,7 @@ impl<V: Value, S> Core<V, S> {
                     continue;
                 }
                 // Loaded after the slot, in this order: both flags, then the clock.
-                if entry.owner().is_dead() {
+                if owner.is_dead() {
                     return Sight::Absent;
                 }
                 if entry.is_placeholder() {
@@ -314,9 +315,9 @@ impl<V: Value, S> Core<V, S> {
                     continue 'search;
                 }
                 if let Some(cell) = target.cell
-                    && !std::ptr::eq(entry.owner_ptr(), known)
+                    && !std::ptr::eq(owner, known)
                 {
-                    cell.learn(entry.owner(), guard);
+                    cell.learn(owner, guard);
                 }
                 return Sight::Present(slot, entry);
             }
@@ -440,7 +441,7 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// A copy of an entry for its reader to keep.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn item(&self, entry: Seen<'_, V, Node>) -> Item<V> {
         Item::new(entry.to_owned(), entry.stamp(self.clock.wall_origin()))
     }

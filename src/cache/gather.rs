@@ -125,7 +125,7 @@ impl Gather {
 /// stands among them.
 fn least_entries<V: Value>(bytes: u64, entries: u64) -> u64 {
     // What is longer stands elsewhere.
-    let most = V::area(Extent { len: INLINE_BYTES as u32, shared: false }).size() as u64;
+    let most = V::area(Extent { len: INLINE_BYTES as u32, long: false }).size() as u64;
     let each = (bytes / entries.max(1)).min(most).max(1);
     (HUGE_PAGE as u64 / LEAST_PART / each).max(1)
 }

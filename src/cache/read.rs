@@ -66,7 +66,7 @@ impl<V: Value, S> Core<V, S> {
     }
 
     /// The visible entry, its sliding TTL renewed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn seen<'g>(
         &'g self,
         target: &Target<'_>,

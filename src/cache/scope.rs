@@ -64,7 +64,7 @@ impl<V: Value, S: BuildHasher<Hasher: Clone>> Scope<V, S> {
         self.cache.core()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn target<'a>(&'a self, key: &'a [u8]) -> Result<Target<'a>> {
         Target::in_scope(&self.namespace, &self.prefix, self.prefix_hash, &self.cell, key)
     }

@@ -231,17 +231,17 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
         let mut heritage = Heritage::of(old);
         heritage.indexed |= planted!("no_own_handle");
         heritage.claim = self.claim;
-        let went = old.bytes();
+        let (node, went) = (old.owner(), old.bytes());
         let growth = self.bytes.saturating_sub(went);
         self.hold.top_up(if heritage.indexed { growth } else { growth + INSERT_BYTES })?;
-        let charge = self.core.charge(self.target, old.owner(), self.bytes, went, guard)?;
-        draft.prepare(old.owner_ptr(), State::Live, heritage);
+        let charge = self.core.charge(self.target, node, self.bytes, went, guard)?;
+        draft.prepare(node, State::Live, heritage);
         match self.core.table.replace(slot, draft, guard) {
             Err(draft) => Ok(Err(draft)),
             Ok(entry) => {
                 swapped();
                 self.core.report_replaced(old, entry, Exit::Replaced);
-                entry.owner().book(Some(self.bytes), Some(went), charge);
+                node.book(Some(self.bytes), Some(went), charge);
                 self.replaced(old, went);
                 if !heritage.indexed {
                     self.linked(entry);

@@ -61,10 +61,16 @@ use crate::tagged;
 /// `clear` may be called on any thread.
 pub(crate) unsafe trait Retire: Sized {
     fn link(&self) -> &AtomicPtr<Self>;
-    fn bytes(&self) -> u64;
+    /// # Safety
+    /// The object is there, and `object` reaches all of it, not a reference's share alone.
+    unsafe fn bytes(object: *const Self) -> u64;
     /// What it counts for here.
-    fn counted_bytes(&self) -> u64 {
-        self.bytes().next_multiple_of(UNIT)
+    ///
+    /// # Safety
+    /// As for `bytes`.
+    unsafe fn counted_bytes(object: *const Self) -> u64 {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::bytes(object) }.next_multiple_of(UNIT)
     }
     /// Drops what the object holds; its memory is the caller's from now on, and was allocated with
     /// the layout that this answers.

@@ -1,16 +1,17 @@
 //! One entry: one allocation that holds header, value and key.
 //!
 //! ```text
-//!  0        8        16       24       32       40          48
-//! ┌────────┬────────┬────────┬────────┬────────┬───────────┬─────┬───────┬──────────┐
-//! │ link   │ owner  │deadline│ created│version │len, shape,│ key │ value │ sliding? │
-//! └────────┴────────┴────────┴────────┴────────┴───────────┴─────┴───────┴──────────┘
+//!  0        8        16       24       32       36          40
+//! ┌────────┬────────┬────────┬────────┬────────┬───────────┬─────┬───────┬───────┬──────────┐
+//! │ link   │ owner, │deadline│version │ created│   shape,  │ key │ value │ long? │ sliding? │
+//! └────────┴ length ┴────────┴────────┴────────┴───────────┴─────┴───────┴───────┴──────────┘
 //!  tracked           immutable                  state, marks
 //!  or retired
 //! ```
 //!
 //! The key stands first: it is compared on every read, and its place does not depend on what
-//! the header says.
+//! the header says. What does not fit stands behind the value: the length of a long one, and what
+//! renews a TTL. So 16 bytes of key and 64 of value take 120, which allocators give out as 128.
 //!
 //! A [`Draft`] is an entry that nobody else can reach yet; publishing it (a compare-exchange on
 //! a slot, in [`super::Table`]) makes all of it immutable except `state`, `marks` and `link`.
@@ -32,12 +33,13 @@ pub(crate) use self::claim::RefreshClaim;
 pub(crate) use self::draft::{Draft, Heritage};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::track::{LAST_TICK, Track};
-use crate::clock::{NEVER, Nanos};
+use crate::clock::{NEVER, Nanos, Rounded};
 use crate::item::{Stamp, Version};
 use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::{Guard, Retire};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use crate::table::flight::{Flight, Outcome};
+use crate::tagged;
 use crate::value::{Extent, Value};
 
 /// Whom an entry belongs to. The table asks it two things and knows no more about it.
@@ -72,12 +74,13 @@ const STATE_OF_MOST_CREDIT: u8 = State::Live as u8 + MOST_CREDIT * CREDIT;
 #[repr(C)]
 pub(crate) struct Entry<V: Value, O> {
     link: AtomicPtr<Self>,
-    owner: *const O,
+    /// Whose it is, and in the tag the length of a value that is not [`LONG`].
+    owner: *mut O,
     deadline: Nanos,
-    created: Nanos,
     version: Version,
-    value_len: u32,
-    /// The length of the key, and flags above it.
+    /// The mantissa; the exponent is in `shape`.
+    created: u32,
+    /// The length of the key, the exponent of `created`, and flags above them.
     shape: u16,
     /// A [`State`], and the credit.
     state: AtomicU8,
@@ -89,16 +92,21 @@ pub(crate) struct Entry<V: Value, O> {
 /// In `marks`: its owner has a handle to it.
 const INDEXED: u8 = 1;
 
-/// In `shape`: the value area holds a `Bytes`.
-const SHARED: u16 = 1 << 13;
+/// In `shape`: the length of the key.
+const KEY_LEN: u16 = (1 << EXPONENT_SHIFT) - 1;
+/// In `shape`: the exponent of `created`.
+const EXPONENT: u16 = LONG - (1 << EXPONENT_SHIFT);
+const EXPONENT_SHIFT: u32 = LONG.trailing_zeros() - Rounded::EXPONENT_BITS;
+/// In `shape`: the extent of the value is long, and its length stands behind it as a `u32`.
+const LONG: u16 = 1 << 13;
 /// In `shape`: the value area holds an `Arc<Flight>`: no value yet.
 const PLACEHOLDER: u16 = 1 << 14;
 /// In `shape`: a [`Sliding`] stands behind the value.
 const SLIDING: u16 = 1 << 15;
-/// In `shape`: the length of the key.
-const KEY_LEN: u16 = SHARED - 1;
+/// In `shape`: whatever makes an entry unusual.
+const FLAGS: u16 = LONG | PLACEHOLDER | SLIDING;
 
-const _: () = assert!(MAX_KEY_BYTES <= KEY_LEN as usize);
+const _: () = assert!(MAX_KEY_BYTES <= KEY_LEN as usize && KEY_LEN & EXPONENT == 0);
 
 /// A TTL that reads renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,13 +145,15 @@ impl<'a> Header<'a> {
 }
 
 impl<V: Value, O> Entry<V, O> {
-    #[inline]
-    fn extent(&self) -> Extent {
-        Extent { len: self.value_len, shared: self.shape & SHARED != 0 }
+    #[inline(always)]
+    fn created(&self) -> Rounded {
+        Rounded::of_parts(self.created, (self.shape >> EXPONENT_SHIFT) as u8)
     }
 
+    #[inline(always)]
     fn stamp(&self, wall_origin: u64) -> Stamp {
-        Stamp { version: self.version, created: self.created, deadline: self.deadline, wall_origin }
+        let created = self.created();
+        Stamp { version: self.version, created, deadline: self.deadline, wall_origin }
     }
 }
 
@@ -154,16 +164,23 @@ unsafe impl<V: Value, O> Retire for Entry<V, O> {
         &self.link
     }
 
-    fn bytes(&self) -> u64 {
-        self.own_bytes()
+    unsafe fn bytes(object: *const Self) -> u64 {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::bytes_of(object) }
     }
 
     #[inline]
     unsafe fn clear(object: *mut Self) -> Layout {
         // SAFETY: valid and unreachable for others, as the caller promises.
-        let plain = plan::is_plain(unsafe { (*object).shape });
-        // SAFETY: passed on to the caller.
-        unsafe { if plain { Self::clear_here(object) } else { Self::clear_with_flags(object) } }
+        let header = unsafe { &*object };
+        if plan::is_plain(header.shape) {
+            let plan = header.plain_plan();
+            // SAFETY: passed on to the caller.
+            unsafe { Self::clear_by(object, plan) }
+        } else {
+            // SAFETY: passed on to the caller.
+            unsafe { Self::clear_with_flags(object) }
+        }
     }
 }
 
@@ -173,13 +190,13 @@ impl<V: Value, O> Entry<V, O> {
     #[inline(never)]
     unsafe fn clear_with_flags(object: *mut Self) -> Layout {
         // SAFETY: passed on to the caller.
-        unsafe { Self::clear_here(object) }
+        unsafe { Self::clear_by(object, Self::plan_of(object)) }
     }
 
     /// # Safety
-    /// As for `clear`.
+    /// As for `clear`; it is the object's plan.
     #[inline]
-    unsafe fn clear_here(object: *mut Self) -> Layout {
+    unsafe fn clear_by(object: *mut Self, plan: Plan) -> Layout {
         /// Given back when it goes: the drop of a value may panic.
         struct Block(*mut u8, Layout);
 
@@ -190,8 +207,6 @@ impl<V: Value, O> Entry<V, O> {
             }
         }
 
-        // SAFETY: valid and unreachable for others, as the caller promises.
-        let plan = unsafe { (*object).own_plan() };
         // SAFETY: the parts stand where the plan says and are dropped here, once; the allocation
         // was made with the plan's layout.
         unsafe {
@@ -250,12 +265,12 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
 
     #[inline]
     pub(crate) fn owner_ptr(&self) -> *const O {
-        self.header().owner
+        tagged::pointer(self.header().owner)
     }
 
     #[inline]
     pub(crate) fn owner(&self) -> &'g O {
-        let owner = self.header().owner;
+        let owner = self.owner_ptr();
         self.guard.check(owner);
         // SAFETY: an entry in a slot counts on its owner, whose memory goes through the same
         // epochs after its last entry has gone; the guard is older than that.
@@ -404,8 +419,12 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
 
     pub(crate) fn sliding(&self) -> Option<Sliding> {
         self.is_sliding().then(|| {
-            // SAFETY: the flag says that `allocate` wrote one there.
-            unsafe { self.at(self.header().own_plan().sliding).cast::<Sliding>().read_unaligned() }
+            self.header();
+            // SAFETY: the guard keeps the entry, and the flag says that `Draft::make` wrote one there.
+            unsafe {
+                let plan = Entry::plan_of(self.as_ptr());
+                self.at(plan.sliding).cast::<Sliding>().read_unaligned()
+            }
         })
     }
 
@@ -413,8 +432,30 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
         self.header().version
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> u64 {
-        self.header().own_bytes()
+        self.header();
+        // SAFETY: the guard keeps the entry.
+        unsafe { Entry::bytes_of(self.as_ptr()) }
+    }
+
+    /// Its value's place, as `V::write` made it with this extent.
+    #[inline]
+    fn area(&self) -> (*const u8, Extent) {
+        let header = self.header();
+        debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
+        if header.shape & LONG != 0 {
+            return self.long_area();
+        }
+        let extent = header.short_extent();
+        (self.at(header.value_at(extent)), extent)
+    }
+
+    #[inline(never)]
+    fn long_area(&self) -> (*const u8, Extent) {
+        // SAFETY: the guard keeps the entry.
+        let extent = unsafe { Entry::extent_of(self.as_ptr()) };
+        (self.at(self.header().value_at(extent)), extent)
     }
 
     /// The load whose place this holds, if it is a placeholder.
@@ -425,7 +466,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
             return None;
         }
         // SAFETY: the flag says that the area holds an `Arc<Flight>`, as long as the entry.
-        Some(unsafe { &*self.at(header.value_at()).cast::<Arc<Flight>>() })
+        Some(unsafe { &*self.at(header.flight_at()).cast::<Arc<Flight>>() })
     }
 
     /// Cancels the load whose place this held, if it did and was live.
@@ -455,18 +496,16 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
 
     #[inline]
     pub(crate) fn value(&self) -> &'g V::Borrowed {
-        let header = self.header();
-        debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
-        // SAFETY: no placeholder, so `V::write` made the area with this extent.
-        unsafe { V::borrow(self.at(header.value_at()), header.extent()) }
+        let (area, extent) = self.area();
+        // SAFETY: `V::write` made the area with this extent, and the guard keeps it.
+        unsafe { V::borrow(area, extent) }
     }
 
     #[inline]
     pub(crate) fn to_owned(self) -> V::Owned {
-        let header = self.header();
-        debug_assert!(header.shape & PLACEHOLDER == 0, "a placeholder has no value");
+        let (area, extent) = self.area();
         // SAFETY: as in `value`.
-        unsafe { V::to_owned(self.at(header.value_at()), header.extent()) }
+        unsafe { V::to_owned(area, extent) }
     }
 
     #[inline]
@@ -475,7 +514,7 @@ impl<'g, V: Value, O> Seen<'g, V, O> {
     }
 
     pub(crate) fn created(&self) -> Nanos {
-        self.header().created
+        self.header().created().nanos()
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {

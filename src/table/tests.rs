@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::clock::NEVER;
 use crate::item::Version;
+use crate::namespace::MAX_KEY_BYTES;
 use crate::reclaim::pin;
+use crate::value::sealed::Stored;
 use crate::value::{Blob, BlobInput, Extent, allocated};
 
 /// Buckets of the tables here.
@@ -42,7 +44,7 @@ fn header<'a>(key: &'a [u8], sliding: Option<Sliding>) -> Header<'a> {
 }
 
 fn draft(key: &[u8], owner: &Whose, state: State) -> Draft<Blob, Whose> {
-    let extent = Extent { len: 5, shared: false };
+    let extent = Extent { len: 5, long: false };
     let input = BlobInput::Slice(b"value");
     let header = header(key, None);
     let mut draft =
@@ -297,7 +299,7 @@ fn what_upkeep_remembers_changes_only_from_what_was_read() {
 #[test]
 fn an_entry_is_booked_with_all_that_it_takes() {
     let whole = |key: &[u8], len, sliding| {
-        let extent = Extent { len, shared: false };
+        let extent = Extent { len, long: false };
         let header = header(key, sliding);
         let plan = Draft::<Blob, Whose>::plan(&header, extent);
         let bytes = plan.bytes();
@@ -317,6 +319,71 @@ fn an_entry_is_booked_with_all_that_it_takes() {
     assert_eq!(whole(b"12345678", 8, None) + 496, whole(&[1; 504], 8, None));
 }
 
+/// Its length stands behind it, as the header has no room for that.
+#[test]
+fn a_long_value_is_read_back_and_booked_with_what_it_holds_elsewhere() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    for len in [1025, 65_535, 65_536, 1 << 20] {
+        for sliding in [None, Some(Sliding { ttl: 1, last: 2 })] {
+            let input = BlobInput::Shared(vec![len as u8; len].into());
+            let (header, extent) = (header(b"1234567", sliding), Blob::extent(&input, |_| 0));
+            let plan = Draft::<Blob, Whose>::plan(&header, extent);
+            let mut draft = Draft::with_value(&header, input, &plan, |layout| {
+                assert_eq!(allocated(layout.size()) + allocated(len) + 32, plan.bytes() as usize);
+                None
+            });
+            draft.prepare(&owner, State::Live, Heritage::default());
+            let copy = {
+                let entry = table.claim(HASH, draft, &guard).entry;
+                assert_eq!((entry.key(), entry.value().len()), (&b"1234567"[..], len));
+                assert_eq!((entry.bytes(), entry.sliding()), (plan.bytes(), sliding));
+                Draft::copy_of(entry, &Header::of(entry))
+            };
+            assert_eq!((copy.bytes(), copy.item(0).data().len()), (plan.bytes(), len));
+        }
+    }
+}
+
+#[test]
+fn what_a_typed_value_weighs_is_remembered_whatever_it_is() {
+    let header = header(b"12345678", None);
+    for weight in [0, 1, 65_535, 65_536, u32::MAX as usize] {
+        let draft: Draft<u64, Whose> = {
+            let extent = u64::extent(&7, |_| weight);
+            Draft::with_value(&header, 7, &Draft::<u64, Whose>::plan(&header, extent), |_| None)
+        };
+        let behind = if weight > 65_535 { 4 } else { 0 };
+        assert_eq!(draft.bytes() as usize, allocated(40 + 8 + 8 + behind) + weight);
+        let later = draft.with_times(9, None);
+        assert_eq!(later.bytes() as usize, allocated(40 + 8 + 8 + behind) + weight);
+        let sliding = later.with_times(9, Some(Sliding { ttl: 1, last: 2 }));
+        assert_eq!(sliding.bytes() as usize, allocated(40 + 8 + 8 + behind + 16) + weight);
+        assert_eq!(*sliding.item(0).value(), 7);
+    }
+}
+
+/// The length of the key and half of the time of creation share a word of the header.
+#[test]
+fn an_entry_tells_its_key_and_its_age_apart() {
+    let (owner, table, guard) = (owner("a"), table(), pin());
+    let longest = [b'k'; MAX_KEY_BYTES];
+    for key in [&b""[..], b"k", &longest] {
+        for created in (0..64).map(|bit| 1 << bit) {
+            let header = Header { created, ..header(key, None) };
+            let plan = Draft::<Blob, Whose>::plan(&header, Extent { len: 5, long: false });
+            let mut draft = Draft::with_value(&header, BlobInput::Slice(b"value"), &plan, |_| None);
+            draft.prepare(&owner, State::Live, Heritage::default());
+            let entry = table.claim(HASH, draft, &guard).entry;
+            assert_eq!(
+                (entry.created(), entry.key(), entry.value()),
+                (created, key, &b"value"[..])
+            );
+            assert_eq!((entry.bytes(), entry.owner_ptr()), (plan.bytes(), &raw const owner));
+            assert!(entry.flight().is_none() && entry.sliding().is_none());
+        }
+    }
+}
+
 /// The entry holds a pointer to the load, which is in a block with two counters.
 #[test]
 fn a_placeholder_is_booked_with_its_load() {
@@ -325,7 +392,7 @@ fn a_placeholder_is_booked_with_its_load() {
     let draft = Draft::<Blob, Whose>::placeholder(&header, flight);
     let counters = Layout::new::<[usize; 2]>();
     let (block, _) = counters.extend(Layout::new::<Flight>()).expect("it is small");
-    let pointer = Extent { len: 8, shared: false };
+    let pointer = Extent { len: 8, long: false };
     assert_eq!(
         draft.bytes(),
         Draft::<Blob, Whose>::plan(&header, pointer).bytes() + allocated(block.size()) as u64

@@ -13,6 +13,7 @@ use crate::memory::free_one_of_many;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::figures;
 use crate::sync::{Mutex, Tracked};
+use crate::tagged;
 
 /// Far from where the count would wrap, however many threads raise it at once.
 const MOST_REFS: u32 = u32::MAX / 2;
@@ -61,6 +62,8 @@ impl NodeRef {
             _tracked: Tracked::new(),
         });
         node.handles.place();
+        // Entries keep the length of their value above the pointer.
+        assert!(tagged::fits(&raw const *node), "scopecache needs pointers of at most 48 bits");
         Self(NonNull::from(Box::leak(node)))
     }
 

@@ -25,8 +25,9 @@ unsafe impl Retire for Object {
         &self.link
     }
 
-    fn bytes(&self) -> u64 {
-        self.layout.size() as u64
+    unsafe fn bytes(object: *const Self) -> u64 {
+        // SAFETY: as the caller promises.
+        unsafe { &*object }.layout.size() as u64
     }
 
     unsafe fn clear(object: *mut Self) -> Layout {

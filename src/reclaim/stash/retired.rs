@@ -162,11 +162,11 @@ impl<'r, T: Retire> Doomed<'r, T> {
         // read before it goes.
         while let Some(object) = unsafe { self.list.as_ref() } {
             let this = self.list;
-            self.freed += object.counted_bytes();
             // Relaxed: acquired with the head of the list.
             self.list = object.link().load(Ordering::Relaxed);
             // SAFETY: as above; the block is ours then, and has this layout.
             unsafe {
+                self.freed += T::counted_bytes(this);
                 let layout = T::clear(this);
                 if self.list.is_null() {
                     free_one_of_many(this.cast(), layout);

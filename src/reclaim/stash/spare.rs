@@ -79,7 +79,8 @@ impl<T: Retire> Spare<T> {
             prefetch(self.next.wrapping_byte_add(64 * line));
         }
         self.in_use = true;
-        self.owed += this.counted_bytes();
+        // SAFETY: as above.
+        self.owed += unsafe { T::counted_bytes(object.as_ptr()) };
         if self.owed > MOST_OWED || self.next.is_null() {
             self.settle(retired);
         }

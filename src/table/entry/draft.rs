@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::claim::RefreshClaim;
 use super::{
-    CREDIT, Entry, Header, INDEXED, KEY_LEN, MOST_CREDIT, PLACEHOLDER, Plan, SLIDING, Seen,
-    Sliding, State, Track,
+    CREDIT, EXPONENT_SHIFT, Entry, Header, INDEXED, KEY_LEN, MOST_CREDIT, PLACEHOLDER, Plan,
+    SLIDING, Seen, Sliding, State, Track,
 };
-use crate::clock::Nanos;
+use crate::clock::{Nanos, Rounded};
 use crate::item::Item;
 use crate::reclaim::Retire;
 use crate::sync::atomic::{AtomicPtr, AtomicU8};
@@ -71,7 +71,7 @@ impl<V: Value, O> Draft<V, O> {
 
     /// An entry that holds the place of a value which is being loaded.
     pub(crate) fn placeholder(header: &Header<'_>, flight: Arc<Flight>) -> Self {
-        let extent = Extent { len: 0, shared: false };
+        let extent = Extent { len: 0, long: false };
         let plan = Entry::<V, O>::plan(Self::plan(header, extent).shape | PLACEHOLDER, extent);
         // SAFETY: the area of a placeholder is one `Arc<Flight>`.
         let write = |area: *mut u8| unsafe { area.cast::<Arc<Flight>>().write(flight) };
@@ -83,10 +83,9 @@ impl<V: Value, O> Draft<V, O> {
         match old.flight() {
             Some(flight) => Self::placeholder(header, Arc::clone(flight)),
             None => {
-                let extent = old.header().extent();
-                // SAFETY: `old` is no placeholder, so `V::write` made its area with this extent,
-                // and its guard keeps it.
-                let input = unsafe { V::copy(old.at(old.header().value_at()), extent) };
+                let (area, extent) = old.area();
+                // SAFETY: `V::write` made the area with this extent, and `old`'s guard keeps it.
+                let input = unsafe { V::copy(area, extent) };
                 Self::with_value(header, input, &Self::plan(header, extent), |_| None)
             }
         }
@@ -102,17 +101,19 @@ impl<V: Value, O> Draft<V, O> {
     ) -> Self {
         let block = spare(plan.layout).unwrap_or_else(|| allocate(plan.layout));
         let (base, entry) = (block.as_ptr(), block.cast::<Entry<V, O>>());
+        let (created, exponent) = Rounded::down(header.created).parts();
+        let Extent { len, long } = plan.extent;
         // SAFETY: the block is ours, aligned for the header, and the plan says where in it
         // the parts stand; none overlaps another.
         unsafe {
             entry.write(Entry {
                 link: AtomicPtr::new(Track::default().to_word()),
-                owner: ptr::null(),
+                // Of a long value the low bits alone, which nobody reads.
+                owner: tagged::pack(ptr::null_mut(), len as u16),
                 deadline: header.deadline,
-                created: header.created,
                 version: header.version,
-                value_len: plan.extent.len,
-                shape: plan.shape,
+                created,
+                shape: plan.shape | u16::from(exponent) << EXPONENT_SHIFT,
                 state: AtomicU8::new(State::Live as u8),
                 marks: AtomicU8::new(0),
                 kind: PhantomData,
@@ -120,6 +121,9 @@ impl<V: Value, O> Draft<V, O> {
             write_value(base.add(plan.value));
             let key = base.add(size_of::<Entry<V, O>>());
             key.copy_from_nonoverlapping(header.key.as_ptr(), header.key.len());
+            if long {
+                base.add(plan.long).cast::<u32>().write_unaligned(len);
+            }
             if let Some(sliding) = header.sliding {
                 base.add(plan.sliding).cast::<Sliding>().write_unaligned(sliding);
             }
@@ -129,18 +133,17 @@ impl<V: Value, O> Draft<V, O> {
 
     pub(crate) fn bytes(&self) -> u64 {
         // SAFETY: a draft's allocation is valid until it is published or dropped.
-        unsafe { self.entry.as_ref() }.own_bytes()
+        unsafe { Entry::bytes_of(self.entry.as_ptr()) }
     }
 
     /// A copy of what it holds.
     pub(crate) fn item(&self, wall_origin: u64) -> Item<V> {
         // SAFETY: a draft's allocation is valid until it is published or dropped.
-        let entry = unsafe { self.entry.as_ref() };
+        let (entry, plan) = unsafe { (self.entry.as_ref(), Entry::plan_of(self.entry.as_ptr())) };
         debug_assert!(entry.shape & PLACEHOLDER == 0, "a placeholder has no value");
-        let at = entry.value_at();
+        let base = self.entry.as_ptr().cast::<u8>();
         // SAFETY: no placeholder, so `V::write` made the area with this extent.
-        let value =
-            unsafe { V::to_owned(self.entry.as_ptr().cast::<u8>().add(at), entry.extent()) };
+        let value = unsafe { V::to_owned(base.add(plan.value), plan.extent) };
         Item::new(value, entry.stamp(wall_origin))
     }
 
@@ -148,7 +151,7 @@ impl<V: Value, O> Draft<V, O> {
     pub(crate) fn prepare(&mut self, owner: *const O, state: State, heritage: Heritage) {
         // SAFETY: nobody else has a draft.
         let entry = unsafe { self.entry.as_mut() };
-        entry.owner = owner;
+        entry.owner = tagged::pack(owner.cast_mut(), tagged::tag(entry.owner));
         let credit = if state == State::Live { heritage.credit * CREDIT } else { 0 };
         entry.state = AtomicU8::new(state as u8 + credit);
         let indexed = if heritage.indexed { INDEXED } else { 0 };
@@ -161,9 +164,8 @@ impl<V: Value, O> Draft<V, O> {
     pub(crate) fn with_times(mut self, deadline: Nanos, sliding: Option<Sliding>) -> Self {
         // SAFETY: nobody else has a draft, and its allocation is valid until it is dropped, at the
         // end of this.
-        let entry = unsafe { self.entry.as_mut() };
+        let (plan, entry) = unsafe { (Entry::plan_of(self.entry.as_ptr()), self.entry.as_mut()) };
         let at = |offset| self.entry.as_ptr().cast::<u8>().cast_const().wrapping_add(offset);
-        let plan = entry.own_plan();
         // SAFETY: the flag says that `make` wrote one there.
         let own = (plan.shape & SLIDING != 0)
             .then(|| unsafe { at(plan.sliding).cast::<Sliding>().read_unaligned() });
@@ -176,7 +178,7 @@ impl<V: Value, O> Draft<V, O> {
             let len = usize::from(plan.shape & KEY_LEN);
             std::slice::from_raw_parts(at(size_of::<Entry<V, O>>()), len)
         };
-        let (created, version) = (entry.created, entry.version);
+        let (created, version) = (entry.created().nanos(), entry.version);
         let header = Header { key, created, deadline, sliding, version };
         // SAFETY: only drafts with a value are redated; `V::write` made the area.
         let input = unsafe { V::copy(at(plan.value), plan.extent) };
