@@ -369,23 +369,37 @@ impl<V: Value, S> Core<V, S> {
         self.directory.release(node, self.account(hash), guard);
     }
 
-    /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes.
+    /// Ends the load whose place the entry held, and hands it to the reclaimer with its bytes; calls
+    /// `counted` once they count there, before anything else is freed.
     #[inline(always)]
-    pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64) {
+    pub(crate) fn retire(&self, entry: Seen<'_, V, Node>, bytes: u64, counted: impl FnOnce()) {
         if !planted!("no_cancel") {
             entry.cancel_flight();
         }
         #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
         // SAFETY: the caller has taken it out of its slot, the only place where others find it.
         unsafe {
-            self.stash().push(entry.as_ptr(), bytes, &self.retired, entry.guard());
+            self.stash().push(entry.as_ptr(), bytes, &self.retired, entry.guard(), counted);
         }
         #[cfg(any(scopecache_loom, scopecache_shuttle))]
         // SAFETY: as above.
         unsafe {
             let _ = bytes;
             Stash::retire_alone(entry.as_ptr(), entry.guard());
+            counted();
         }
+    }
+
+    /// Retires an entry in whose place stands one that takes so much less.
+    #[inline(never)]
+    pub(crate) fn retire_for_less(
+        &self,
+        hash: u64,
+        entry: Seen<'_, V, Node>,
+        bytes: u64,
+        less: u64,
+    ) {
+        self.retire(entry, bytes, || self.account(hash).release(less));
     }
 
     /// Where the calling thread leaves what it takes out, and finds memory for what it makes: what

@@ -104,8 +104,7 @@ impl<V: Value, S> Core<V, S> {
         self.report(entry, exit);
         let (node, bytes) = (entry.owner(), entry.bytes());
         node.book(None, Some(bytes), Charge::NONE);
-        self.retire(entry, bytes);
-        self.account(hash).release(bytes);
+        self.retire(entry, bytes, || self.account(hash).release(bytes));
         if let Some(entries) = &self.entries_budget {
             entries.account(self.shard(hash)).release(1);
         }

@@ -259,12 +259,11 @@ impl<'c, V: Value, S> Writer<'c, V, S> {
     #[inline(always)]
     fn replaced(&mut self, old: Seen<'_, V, Node>, went: u64) {
         let came = self.bytes;
-        self.core.retire(old, went);
-        if came >= went {
-            self.hold.spend(came - went);
-        } else {
-            self.core.account(self.target.hash).release(went - came);
+        if came < went {
+            return self.core.retire_for_less(self.target.hash, old, went, went - came);
         }
+        self.core.retire(old, went, || ());
+        self.hold.spend(came - went);
     }
 
     /// Inserts the entry, or puts it in the place of one that it may replace.

@@ -118,7 +118,8 @@ impl<T: Retire> Stash<T> {
         bytes_of(self.head.load(Ordering::Acquire))
     }
 
-    /// Retires `object`, which has so many bytes.
+    /// Retires `object`, which has so many bytes; calls `counted` once they count here, before it frees
+    /// anything, which may take long: who counted them until now stops then.
     ///
     /// # Safety
     ///
@@ -132,6 +133,7 @@ impl<T: Retire> Stash<T> {
         bytes: u64,
         retired: &Arc<Retired<T>>,
         guard: &Guard,
+        counted: impl FnOnce(),
     ) {
         // SAFETY: retired by the caller alone, and not freed before it is handed over.
         let link = unsafe { (*object).link() };
@@ -139,6 +141,8 @@ impl<T: Retire> Stash<T> {
         if bytes > self.batch_bytes {
             // Relaxed: goes with the batch.
             link.store(ptr::null_mut(), Ordering::Relaxed);
+            retired.count(units * UNIT);
+            counted();
             return self.hand_over_large(object, units * UNIT, retired, guard);
         }
         // Relaxed: the compare-exchange verifies it.
@@ -164,12 +168,13 @@ impl<T: Retire> Stash<T> {
                 Err(now) => head = now,
             }
         };
+        counted();
         if total * UNIT > self.batch_bytes {
             self.hand_over(retired, guard);
         }
     }
 
-    /// Hands over what is larger than a batch.
+    /// Hands over what is larger than a batch, and counts already.
     #[cold]
     fn hand_over_large(
         &self,
@@ -178,7 +183,6 @@ impl<T: Retire> Stash<T> {
         retired: &Arc<Retired<T>>,
         guard: &Guard,
     ) {
-        retired.count(bytes);
         self.defer(Batch::new(object, bytes), retired, guard);
         self.hand_over(retired, guard);
     }

@@ -60,25 +60,31 @@ impl Pile {
 
     /// Retires a new object.
     pub fn retire(&self, bytes: usize) {
+        self.retire_and(bytes, || ());
+    }
+
+    /// Retires a new object; calls `counted` when it counts.
+    pub fn retire_and(&self, bytes: usize, counted: impl FnOnce()) {
         // SAFETY: not empty.
         let block = NonNull::new(unsafe { alloc(layout(bytes)) }).expect("memory");
-        self.retire_in(block, bytes);
+        self.retire_in(block, bytes, counted);
     }
 
     /// Retires an object in a spare block, or none where there is no block of the size.
     pub fn retire_in_spare(&self, bytes: usize) -> bool {
         let block = self.stash.take_block(layout(bytes), &self.retired);
-        block.inspect(|&block| self.retire_in(block, bytes)).is_some()
+        block.inspect(|&block| self.retire_in(block, bytes, || ())).is_some()
     }
 
-    fn retire_in(&self, block: NonNull<u8>, bytes: usize) {
+    fn retire_in(&self, block: NonNull<u8>, bytes: usize, counted: impl FnOnce()) {
         let object = block.cast::<Object>();
         let (link, cleared) = (AtomicPtr::new(ptr::null_mut()), Arc::clone(&self.cleared));
         let layout = layout(bytes);
         // SAFETY: the block is ours and large enough; nobody else ever reaches the object.
         unsafe {
             object.write(Object { link, cleared, layout, _tracked: Tracked::new() });
-            self.stash.push(object.as_ptr(), layout.size() as u64, &self.retired, &pin());
+            let bytes = layout.size() as u64;
+            self.stash.push(object.as_ptr(), bytes, &self.retired, &pin(), counted);
         }
     }
 

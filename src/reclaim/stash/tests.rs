@@ -61,6 +61,26 @@ fn an_idle_spare_list_is_freed_and_large_objects_never_get_there() {
     assert_eq!(pile.cleared(), SPARE + 64);
 }
 
+/// Whoever counted it until then stops, and freeing others may take long.
+#[test]
+fn an_object_counts_before_others_are_freed_for_it() {
+    for (here, bytes) in [(0, 4096), (SPARE, 128)] {
+        let pile = Pile::new(1024);
+        let fill = |objects| (0..objects).for_each(|_| pile.retire(128));
+        // One batch is kept for writers, the others are freed.
+        (0..3).for_each(|_| {
+            fill(SPARE);
+            pile.make_ready();
+        });
+        fill(here);
+        let mut seen = None;
+        pile.retire_and(bytes, || seen = Some((pile.cleared(), pile.bytes())));
+        assert_eq!(seen, Some((0, (128 * (3 * SPARE + here) + bytes) as u64)));
+        assert!(pile.cleared() >= SPARE, "it made nobody free anything");
+        free_all(&pile);
+    }
+}
+
 #[test]
 fn threads_that_retire_and_reuse_free_each_object_once() {
     const THREADS: usize = 4;

@@ -135,13 +135,14 @@ impl Settings {
         }
         format!(
             "{} s, {WRITERS} writers, {} samples; counted is live + retired + base table\n\n{bounds}\n\
-             counted against allocated: at most {:.2} % apart under load; {:.2} % beyond the values on \
-             their\nway in, which are allocated before they are counted ({} samples in which the count stood \
-             still);\n{:.2} % at rest\n\n{done}\n",
+             allocated against counted: at most {:+.2} % under load; {:+.2} %, {:+} bytes, beyond the values \
+             on their\nway in, which are allocated before they are counted ({} samples in which the count stood \
+             still);\n{:+.2} % at rest\n\n{done}\n",
             self.seconds,
             watched.samples,
             watched.most_apart_percent,
             watched.most_unexplained_percent,
+            watched.most_unexplained_bytes,
             watched.still_samples,
             watched.rest_apart_percent,
         )

@@ -33,8 +33,11 @@ pub(super) struct Watched {
     pub(super) most_apart_percent: f64,
     /// Samples during which nothing that is counted changed.
     pub(super) still_samples: u64,
-    /// The most of those samples, where values on their way in may be allocated or not.
+    /// The most that the two differed in those samples, where values on their way in may be allocated
+    /// or not; below zero where less was allocated than counted.
     pub(super) most_unexplained_percent: f64,
+    /// The same in bytes.
+    pub(super) most_unexplained_bytes: i64,
     pub(super) rest_apart_percent: f64,
     table_bytes: u64,
 }
@@ -88,6 +91,7 @@ impl Watched {
             most_apart_percent: 0.0,
             still_samples: 0,
             most_unexplained_percent: 0.0,
+            most_unexplained_bytes: 0,
             rest_apart_percent: 0.0,
             table_bytes: 0,
         }
@@ -116,8 +120,12 @@ impl Watched {
         if counted == counted_after {
             self.still_samples += 1;
             let explained = allocated.clamp(counted, counted + on_their_way);
-            let unexplained = allocated.abs_diff(explained) as f64 / counted as f64 * 100.0;
-            self.most_unexplained_percent = self.most_unexplained_percent.max(unexplained);
+            let unexplained = allocated.cast_signed() - explained.cast_signed();
+            let percent = unexplained as f64 / counted as f64 * 100.0;
+            if percent.abs() > self.most_unexplained_percent.abs() {
+                self.most_unexplained_percent = percent;
+                self.most_unexplained_bytes = unexplained;
+            }
         }
     }
 
