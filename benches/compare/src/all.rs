@@ -31,7 +31,7 @@ const RUNS: &[[&str; 3]] = &[
     ["delete-storm", "--samples 3", "--entries 10000 --rates 1000 --seconds 0.02 --samples 1"],
     [
         "tail",
-        "--entries 250_000 --seconds 2 --samples 2",
+        "--entries 250_000 --seconds 2 --samples 3",
         "--entries 10000 --rate 20000 --seconds 0.1 --samples 1",
     ],
     ["scale", "--seconds 0.1", "--entries 1000 --seconds 0.01 --samples 1 --instructions 0"],

@@ -10,12 +10,17 @@
 //! | `delete` | another thread deletes a user of many entries |
 //! | `expire` | many entries of one deadline end |
 //! | `evict` | another thread stores many new entries in a full cache |
+//!
+//! Each peer is alone in a process: what one has freed lies in the allocator until somebody merges it,
+//! which would stall another.
 
+use std::env;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 
 use crate::args::{Flags, Usage};
@@ -79,6 +84,12 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         }
         Ok(())
     })?;
+    let mut crates: Vec<_> = settings.kinds.iter().map(|kind| kind.krate).collect();
+    crates.sort_unstable();
+    crates.dedup();
+    if crates.len() > 1 {
+        return crates.iter().try_for_each(|krate| run_alone(krate));
+    }
     let staying = Names::new(STAYING, "state");
     for scene in &scenes {
         let mut settings = settings.clone();
@@ -97,6 +108,20 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
                 scene.play(&mut bench, dist, &requests)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The same for one of the peers, in a process of its own.
+fn run_alone(krate: &str) -> Result<()> {
+    let program = env::current_exe().context("cannot find this program itself")?;
+    let status = Command::new(program)
+        .args(env::args_os().skip(1))
+        .args(["--peers", krate])
+        .status()
+        .context("cannot start a process")?;
+    if !status.success() {
+        bail!("the process that ran {krate} ended with {status}");
     }
     Ok(())
 }
