@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use scopecache::{ErrorKind, Options, SqlOptions, Storage};
+use scopecache::{ErrorKind, Options, Page, SqlOptions, Storage};
 
-use crate::server::on_each;
+use crate::server::{on_each, until};
 
 #[test]
 fn instances_that_start_at_once_make_the_tables_once() {
@@ -55,6 +55,55 @@ fn tables_keep_out_what_no_call_would_write() {
         raw.run(&format!("{keys}('', '', 'k', '', 1, 1)")).await.expect("a key");
         raw.run(&format!("DELETE FROM {prefix}usr")).await.expect("all goes with its user");
         assert_eq!(server.rows().await, 0);
+    });
+}
+
+/// PostgreSQL plans by what it last counted: tables that held one user a moment ago were read from end to end.
+#[test]
+fn no_call_reads_a_whole_table_whatever_was_counted_last() {
+    on_each(async |server| {
+        if !server.is_postgres() {
+            return;
+        }
+        let prefix = &server.prefix;
+        let tables = ["usr", "sess", "kv"].map(|name| format!("{prefix}{name}"));
+        let storage = server.connect().await.expect("it runs");
+        let ada = Options::new().with_user_session("ada", "s");
+        storage.set("k", "v".into(), ada).await.expect("it runs");
+        let mut raw = server.raw().await;
+        raw.run(&format!("ANALYZE {}", tables.join(", "))).await.expect("one row in each");
+        let of: Vec<_> = tables.iter().map(|table| format!("'{table}'::regclass")).collect();
+        let all = of.join(", ");
+        let sum = |column: &str| {
+            format!("SELECT sum({column})::bigint FROM pg_stat_user_tables WHERE relid IN ({all})")
+        };
+        // Connections tell what they did when they end.
+        storage.close().await.expect("it runs");
+        until("three rows are counted", async || raw.number(&sum("n_tup_ins")).await == 3).await;
+        let scans = raw.number(&sum("seq_scan")).await;
+
+        let storage = server.connect().await.expect("it runs");
+        let ttl = Duration::from_secs(3600);
+        for number in 0..20 {
+            let user = format!("user {number}");
+            let at = Options::new().with_user_session(&user, "s").with_ttl(ttl);
+            let keys = ["a", "b"].map(|key| (key, "v".into()));
+            storage.set_many(&keys, at).await.expect("it runs");
+            storage.set("a", "w".into(), at).await.expect("it runs");
+            let at = Options::new().with_user_session(&user, "s");
+            storage.get("a", at).await.expect("it runs").expect("it is there");
+            storage.get_many(&["a", "b"], at).await.expect("it runs");
+            storage.keys(Page::new(10), at).await.expect("it runs");
+            storage.sessions(&user, Page::new(10)).await.expect("it runs");
+            assert!(storage.touch("a", at.with_ttl(ttl)).await.expect("it runs"));
+            storage.take("a", at).await.expect("it runs").expect("it is there");
+            storage.delete(at).await.expect("it runs");
+            storage.delete(Options::new().with_user(&user)).await.expect("it runs");
+        }
+        storage.clean().await.expect("it runs");
+        storage.close().await.expect("it runs");
+        until("the calls are counted", async || raw.number(&sum("n_tup_del")).await >= 40).await;
+        assert_eq!(raw.number(&sum("seq_scan")).await, scans);
     });
 }
 

@@ -34,9 +34,14 @@ pub(super) struct PostgresEngine {
 impl Session for Postgres {
     async fn set_up(connection: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
         let ms = timeout.as_millis().clamp(1, i32::MAX as u128 / 2);
-        // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way.
+        // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way. Every
+        // statement, and every foreign key, finds its rows by an index: what a table held when somebody
+        // last counted its rows must not make a plan that reads all of it. So one plan serves all calls.
         let set = format!(
             "SELECT set_config('default_transaction_isolation', 'read committed', false), \
+             set_config('enable_seqscan', 'off', false), \
+             set_config('jit', 'off', false), \
+             set_config('plan_cache_mode', 'force_generic_plan', false), \
              set_config('lock_timeout', '{ms}', false), \
              set_config('idle_in_transaction_session_timeout', '{}', false)",
             2 * ms
