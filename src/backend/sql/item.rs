@@ -67,6 +67,11 @@ impl<'a> Draft<'a> {
             keeps_ttl: expiry == Expiry::Keep,
         }
     }
+
+    /// Whether reads are to lengthen its TTL.
+    pub(super) fn slides(&self) -> bool {
+        self.sliding_us.is_some()
+    }
 }
 
 /// A row, and the server's time when it was read.

@@ -131,7 +131,7 @@ impl MySqlEngine {
         draft: &Draft<'_>,
         lease: &mut Lease<MySql>,
     ) -> Result<bool, sqlx::Error> {
-        let text = &self.sql.upsert[usize::from(draft.keeps_ttl)];
+        let text = &self.sql.upsert[usize::from(draft.slides())][usize::from(draft.keeps_ttl)];
         let upsert = || insertion(text, at, key, draft);
         match upsert().execute(lease.next()).await {
             Err(error) if code(&error).as_deref() == Some(NO_PARENT) => {
@@ -151,7 +151,8 @@ impl MySqlEngine {
         draft: &Draft<'_>,
         lease: &mut Lease<MySql>,
     ) -> Result<bool, sqlx::Error> {
-        let insert = || insertion(&self.sql.insert, at, key, draft);
+        let text = &self.sql.insert[usize::from(draft.slides())];
+        let insert = || insertion(text, at, key, draft);
         loop {
             let mut inserted = insert().execute(lease.next()).await.map(drop);
             if let Err(error) = &inserted
@@ -261,7 +262,7 @@ impl Engine for MySqlEngine {
         // answers, and leaves the system to hold back the next one until it is acknowledged, 40 ms later. A row
         // that is written again is as it was.
         let places = places(items.len());
-        let rows = vec![values(); places].join(", ");
+        let rows = vec![values(least.1.slides()); places].join(", ");
         let rest = &self.sql.upsert_many[usize::from(least.1.keeps_ttl)];
         let text = &AssertSqlSafe(format!("{} {rows} {rest}", self.sql.insert_many)).into_sql_str();
         let write = |mut lease: Lease<MySql>| async move {
@@ -474,7 +475,7 @@ fn insertion<'q>(
     bind(query(text.clone()), at, key, draft)
 }
 
-/// Gives one row of [`values`] its values.
+/// Gives one row of [`values`] its values, the last two where it slides.
 fn bind<'q>(
     insert: Query<'q, MySql, MySqlArguments>,
     at: At<'_>,
@@ -483,7 +484,8 @@ fn bind<'q>(
 ) -> Query<'q, MySql, MySqlArguments> {
     let insert = insert.bind(at.user).bind(at.session).bind(key.as_bytes());
     let insert = insert.bind(draft.data).bind(draft.version);
-    insert.bind(draft.deadline_us).bind(draft.sliding_us).bind(draft.last_us)
+    let insert = insert.bind(draft.deadline_us);
+    if draft.slides() { insert.bind(draft.sliding_us).bind(draft.last_us) } else { insert }
 }
 
 fn names(rows: Vec<MySqlRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {

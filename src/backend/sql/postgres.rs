@@ -146,7 +146,7 @@ impl Engine for PostgresEngine {
             Condition::Version(version) => (&self.sql.update, Some(Some(number(version)))),
         };
         // Where its session is there nothing else is needed. Where it is not, nothing happens.
-        let is_put = draft.condition == Condition::Always && draft.sliding_us.is_none();
+        let is_put = draft.condition == Condition::Always && !draft.slides();
         let write = |mut lease: Lease<Postgres>| async move {
             let item = |text: &SqlStr| {
                 let item = query(text.clone()).bind(at.user).bind(at.session).bind(key.as_bytes());

@@ -10,9 +10,11 @@ use crate::backend::sql::schema::Tables;
 const BEGAN: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', NOW(6))";
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', SYSDATE(6))";
 
-/// The places of one row that is inserted.
-pub(super) fn values() -> String {
-    format!("(?, ?, ?, ?, ?, {BEGAN}, {BEGAN} + ?, ?, {BEGAN} + ?)")
+/// The places of one row that is inserted, with or without a sliding TTL: most have none, and each value that
+/// goes over the wire costs.
+pub(super) fn values(slides: bool) -> String {
+    let sliding = if slides { format!("?, {BEGAN} + ?") } else { "NULL, NULL".to_owned() };
+    format!("(?, ?, ?, ?, ?, {BEGAN}, {BEGAN} + ?, {sliding})")
 }
 
 /// The text of each statement, or what comes before and after the names of the rows.
@@ -22,9 +24,10 @@ pub(super) fn values() -> String {
 pub(super) struct Statements {
     pub(super) get: SqlStr,
     pub(super) get_many: String,
-    pub(super) insert: SqlStr,
-    /// With a TTL of its own, and keeping that of what it overwrites.
-    pub(super) upsert: [SqlStr; 2],
+    /// Of what does not slide, and of what does.
+    pub(super) insert: [SqlStr; 2],
+    /// As those, each with a TTL of its own, and keeping that of what it overwrites.
+    pub(super) upsert: [[SqlStr; 2]; 2],
     pub(super) insert_many: String,
     pub(super) upsert_many: [String; 2],
     pub(super) update: [[SqlStr; 2]; 2],
@@ -56,7 +59,7 @@ impl Statements {
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
         let insert_many =
             format!("INSERT INTO {kv} (u, s, k, v, ver, created, exp, ttl, last) VALUES");
-        let insert = format!("{insert_many} {}", values());
+        let insert = [false, true].map(|slides| format!("{insert_many} {}", values(slides)));
         let over = "ON DUPLICATE KEY UPDATE v = VALUES(v), ver = VALUES(ver), \
                     created = VALUES(created)";
         let anew = format!("{over}, exp = VALUES(exp), ttl = VALUES(ttl), last = VALUES(last)");
@@ -79,10 +82,12 @@ impl Statements {
         Self {
             get: text(format!("SELECT {columns} FROM {kv} WHERE {of_key}")),
             get_many: format!("SELECT {columns}, k FROM {kv} WHERE u = ? AND s = ? AND "),
-            upsert: [&anew, &keeping].map(|over| text(format!("{insert} {over}"))),
+            upsert: insert
+                .each_ref()
+                .map(|insert| [&anew, &keeping].map(|over| text(format!("{insert} {over}")))),
             upsert_many: [anew, keeping],
             insert_many,
-            insert: text(insert),
+            insert: insert.map(text),
             update: [
                 [update(&expiry, ""), update(&expiry, fits)],
                 [update("", ""), update("", fits)],
