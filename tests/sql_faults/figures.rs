@@ -255,9 +255,9 @@ async fn fill(raw: &mut Raw, prefix: &str, sessions: u64, keys: u64) {
     };
     let (s, k) = (count("s", sessions), count("k", keys));
     let (session, key) = (bytes("s.n"), bytes("k.n"));
-    let value = match raw {
-        Raw::Postgres(_) => "decode(repeat('v', 100), 'escape')",
-        Raw::MySql(_) => "REPEAT('v', 100)",
+    let (value, now) = match raw {
+        Raw::Postgres(_) => ("decode(repeat('v', 100), 'escape')", "now()"),
+        Raw::MySql(_) => ("REPEAT('v', 100)", "1"),
     };
     for insert in [
         format!("INSERT INTO {prefix}usr (u) VALUES ('big')"),
@@ -266,7 +266,7 @@ async fn fill(raw: &mut Raw, prefix: &str, sessions: u64, keys: u64) {
         ),
         format!(
             "INSERT INTO {prefix}kv (u, s, k, v, ver, created) WITH RECURSIVE {s}, {k} \
-             SELECT 'big', {session}, {key}, {value}, 1, 1 FROM s, k"
+             SELECT 'big', {session}, {key}, {value}, 1, {now} FROM s, k"
         ),
     ] {
         raw.run(&insert).await.expect("it runs");

@@ -1,6 +1,6 @@
 //! Tables, and what may not be in them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scopecache::{ErrorKind, Options, Page, SqlOptions, Storage};
 
@@ -20,8 +20,9 @@ fn instances_that_start_at_once_make_the_tables_once() {
             storage.set("k", "v".into(), Options::new()).await.expect("it runs");
         }
         let mut raw = server.raw().await;
-        let versions = format!("SELECT COUNT(*) FROM {}schema", server.prefix);
-        assert_eq!(raw.number(&versions).await, 1);
+        let again =
+            format!("SELECT COUNT(*) - COUNT(DISTINCT version) FROM {}schema", server.prefix);
+        assert_eq!(raw.number(&again).await, 0, "steps taken twice");
 
         // Made by a version that does not exist yet.
         let newer = format!("INSERT INTO {}schema (version) VALUES (1000)", server.prefix);
@@ -48,13 +49,72 @@ fn tables_keep_out_what_no_call_would_write() {
         raw.run(&format!("{sessions}('ada', 's')")).await.expect_err("a user who is not there");
         let keys = format!("INSERT INTO {prefix}kv (u, s, k, v, ver, created) VALUES ");
         let longer = "x".repeat(513);
+        let now = if server.is_postgres() { "now()" } else { "1" };
         for (session, key) in [("", ""), ("", &*longer), ("s", "k")] {
-            let row = format!("{keys}('', '{session}', '{key}', '', 1, 1)");
+            let row = format!("{keys}('', '{session}', '{key}', '', 1, {now})");
             raw.run(&row).await.expect_err("no key, too long a key, no such session");
         }
-        raw.run(&format!("{keys}('', '', 'k', '', 1, 1)")).await.expect("a key");
+        raw.run(&format!("{keys}('', '', 'k', '', 1, {now})")).await.expect("a key");
         raw.run(&format!("DELETE FROM {prefix}usr")).await.expect("all goes with its user");
         assert_eq!(server.rows().await, 0);
+    });
+}
+
+/// On PostgreSQL times were numbers once.
+#[test]
+fn items_of_older_tables_are_as_they_were() {
+    on_each(async |server| {
+        if !server.is_postgres() {
+            return;
+        }
+        let prefix = &server.prefix;
+        let mut raw = server.raw().await;
+        let moment = "(extract(epoch FROM now()) * 1000000)::bigint";
+        let older = format!(
+            "CREATE TABLE {prefix}schema (version BIGINT NOT NULL);
+             CREATE DOMAIN {prefix}key AS bytea CHECK (octet_length(VALUE) BETWEEN 1 AND 512);
+             CREATE TABLE {prefix}usr (u bytea PRIMARY KEY);
+             CREATE TABLE {prefix}sess (u bytea NOT NULL REFERENCES {prefix}usr ON DELETE CASCADE,
+               s bytea NOT NULL, PRIMARY KEY (u, s));
+             CREATE TABLE {prefix}kv (u bytea NOT NULL, s bytea NOT NULL, k {prefix}key NOT NULL,
+               v bytea NOT NULL, ver bigint NOT NULL, created bigint NOT NULL, exp bigint, ttl bigint,
+               last bigint, PRIMARY KEY (u, s, k),
+               FOREIGN KEY (u, s) REFERENCES {prefix}sess ON DELETE CASCADE);
+             CREATE INDEX {prefix}kv_exp ON {prefix}kv (exp);
+             INSERT INTO {prefix}schema VALUES (1);
+             INSERT INTO {prefix}usr VALUES ('ada');
+             INSERT INTO {prefix}sess VALUES ('ada', 's');
+             INSERT INTO {prefix}kv VALUES
+               ('ada', 's', 'for ever', 'v', 1, 1700000000123456, NULL, NULL, NULL),
+               ('ada', 's', 'gone', 'v', 2, 1700000000123456, 1700000000123457, NULL, NULL),
+               ('ada', 's', 'slides', 'v', 3, 1700000000123456, {moment} + 3600000000, 3600000000,
+                {moment} + 7200000000);"
+        );
+        raw.run(&older).await.expect("tables as they were");
+
+        let storage = server.connect().await.expect("it brings them up to date");
+        let at = Options::new().with_user_session("ada", "s");
+        let item = storage.get("for ever", at).await.expect("it runs").expect("it is there");
+        let created = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        assert_eq!((item.version.as_u64(), item.created_at), (1, created));
+        assert_eq!(item.expires_at, None);
+        assert_eq!(storage.get("gone", at).await.expect("it runs"), None);
+        let item = storage.get("slides", at).await.expect("it runs").expect("it is there");
+        let left = item.expires_at.expect("it has a TTL").duration_since(SystemTime::now());
+        let left = left.expect("in time to come").as_secs_f64();
+        assert!((3500.0..3700.0).contains(&left), "{left} s");
+        storage.set("slides", "w".into(), at.keep_ttl()).await.expect("it is overwritten");
+        let longer = at.with_ttl(Duration::from_secs(24 * 3600));
+        assert!(storage.touch("slides", longer).await.expect("it runs"));
+        let item = storage.get("slides", at).await.expect("it runs").expect("it is there");
+        let left = item.expires_at.expect("it has a TTL").duration_since(SystemTime::now());
+        let left = left.expect("in time to come").as_secs_f64();
+        assert!((7100.0..7300.0).contains(&left), "{left} s: the end of its lifetime stays");
+        assert_eq!(storage.clean().await.expect("it runs"), 1);
+        assert_eq!(
+            storage.delete(Options::new().with_user("ada")).await.expect("it runs").entries,
+            2
+        );
     });
 }
 

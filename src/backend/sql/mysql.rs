@@ -203,7 +203,7 @@ impl Engine for MySqlEngine {
         let migrate = |mut lease: Lease<MySql>| async move {
             let answer = async {
                 let version = match self.version(&mut lease).await {
-                    Ok(version) if version >= schema::VERSION => version,
+                    Ok(version) if version >= schema::MYSQL => version,
                     Err(error) if code(&error).as_deref() != Some(NO_TABLE) => return Err(error),
                     _ => self.migrate_in(&mut lease).await?,
                 };
@@ -215,7 +215,7 @@ impl Engine for MySqlEngine {
             (lease, answer)
         };
         let (version, packet_bytes) = self.pool.run(end, migrate).await?;
-        schema::check(version)?;
+        schema::check(version, schema::MYSQL)?;
         Ok(packet_bytes.saturating_sub(PACKET_REST))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, Row, SqlStr, query, raw_sql};
+use sqlx::{AssertSqlSafe, Postgres, Row, SqlStr, ValueRef, query, raw_sql};
 use tokio::time::Instant;
 
 use self::known::Known;
@@ -103,7 +103,7 @@ impl Engine for PostgresEngine {
         let migrate = |mut lease: Lease<Postgres>| async move {
             let answer = async {
                 match self.version(lease.next()).await {
-                    Ok(version) if version >= schema::VERSION => return Ok(version),
+                    Ok(version) if version >= schema::POSTGRES => return Ok(version),
                     Err(error) if code(&error).as_deref() != Some("42P01") => return Err(error),
                     _ => {}
                 }
@@ -112,7 +112,7 @@ impl Engine for PostgresEngine {
             let answer = answer.await;
             (lease, answer)
         };
-        schema::check(self.pool.run(end, migrate).await?)?;
+        schema::check(self.pool.run(end, migrate).await?, schema::POSTGRES)?;
         Ok(MOST_BYTES)
     }
 
@@ -399,24 +399,30 @@ fn is_orphan(error: &sqlx::Error) -> bool {
 
 /// What a read answers of a key.
 fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
+    let moment = |index| moment(row, index)?.ok_or_else(|| sqlx::Error::Decode("no moment".into()));
     Ok(Stored {
         data: row.try_get(0)?,
         version: row.try_get(1)?,
-        created_us: row.try_get(2)?,
-        deadline_us: row.try_get(3)?,
+        created_us: moment(2)?,
+        deadline_us: self::moment(row, 3)?,
         sliding_us: row.try_get(4)?,
-        last_us: row.try_get(5)?,
-        began_us: moment(row, 6)?,
-        seen_us: moment(row, 7)?,
+        last_us: self::moment(row, 5)?,
+        began_us: moment(6)?,
+        seen_us: moment(7)?,
     })
 }
 
-/// A `timestamptz`, which is in microseconds after the year 2000, in those after 1970.
-fn moment(row: &PgRow, index: usize) -> Result<i64, sqlx::Error> {
+/// A `timestamptz`, which is in microseconds after the year 2000, in those after 1970; `None` where it is
+/// null.
+fn moment(row: &PgRow, index: usize) -> Result<Option<i64>, sqlx::Error> {
     const YEAR_2000_US: i64 = 946_684_800_000_000;
-    let bytes = row.try_get_raw(index)?.as_bytes().map_err(sqlx::Error::Decode)?;
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
     let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("no moment".into()))?;
-    Ok(i64::from_be_bytes(bytes).saturating_add(YEAR_2000_US))
+    Ok(Some(i64::from_be_bytes(bytes).saturating_add(YEAR_2000_US)))
 }
 
 fn names(rows: Vec<PgRow>) -> Result<Vec<Vec<u8>>, sqlx::Error> {

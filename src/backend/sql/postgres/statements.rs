@@ -5,12 +5,13 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use crate::backend::sql::engine::BATCH;
 use crate::backend::sql::schema::Tables;
 
-/// When the statement began, and this very moment, in microseconds after 1970.
-const BEGAN: &str = "(extract(epoch FROM now()) * 1000000)::bigint";
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+/// When the statement began, and this very moment.
+const BEGAN: &str = "now()";
+const NOW: &str = "clock_timestamp()";
+/// What spans are counted in.
+const US: &str = "interval '1 microsecond'";
 
-/// What a read answers, in the order of [`super::stored`], but for the time at which the row was seen. The
-/// two moments go over the wire as they are, which costs the server less than to count them.
+/// What a read answers, in the order of [`super::stored`], but for the time at which the row was seen.
 const COLUMNS: &str = "v, ver, created, exp, ttl, last, now()";
 
 /// The text of each statement.
@@ -59,7 +60,7 @@ impl Statements {
         let insert = |item: &str, expiry: &str, of: &str| {
             format!(
                 "INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
-                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6, {expiry} {of} \
+                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6 * {US}, {expiry} {of} \
                  ON CONFLICT (u, s, k) DO UPDATE \
                  SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
             )
@@ -70,7 +71,7 @@ impl Statements {
                 "WITH p AS (INSERT INTO {usr} (u) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1), \
                  q AS (INSERT INTO {sess} (u, s) SELECT $1, $2 WHERE (SELECT count(*) FROM p) >= 0 \
                   ON CONFLICT DO NOTHING RETURNING 1) {}",
-                insert(item, &format!("$7, {BEGAN} + $8"), &of)
+                insert(item, &format!("$7, {BEGAN} + $8 * {US}"), &of)
             )
         };
         let in_session = format!("FROM {sess} WHERE u = $1 AND s = $2");
@@ -94,13 +95,14 @@ impl Statements {
             "FROM l WHERE old.u = $1 AND old.s = $2 AND old.k = $3 \
              AND (l.exp IS NULL OR l.exp > {NOW})"
         );
+        let later = format!("timestamptz 'epoch' + $4 * {US}");
         let of_key = "WHERE u = $1 AND s = $2 AND k = $3";
         Self {
             get: text(format!(
-                "SELECT {COLUMNS}, clock_timestamp(), k FROM {kv} \
+                "SELECT {COLUMNS}, {NOW}, k FROM {kv} \
                  WHERE u = $1 AND s = $2 AND k = ANY($3)"
             )),
-            get_one: text(format!("SELECT {COLUMNS}, clock_timestamp() FROM {kv} {of_key}")),
+            get_one: text(format!("SELECT {COLUMNS}, {NOW} FROM {kv} {of_key}")),
             insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
             put_known: [format!("{put_known}{anew}"), format!("{put_known}{keeping}")].map(text),
             put: [format!("{put}{anew}"), format!("{put}{keeping}")].map(text),
@@ -108,18 +110,19 @@ impl Statements {
             upsert_many: [format!("{many}{anew}"), format!("{many}{keeping}")].map(text),
             update: text(format!(
                 "{locked} SET v = $4, ver = $5, created = {BEGAN}, \
-                 exp = CASE WHEN $9 THEN old.exp ELSE {BEGAN} + $6 END, \
+                 exp = CASE WHEN $9 THEN old.exp ELSE {BEGAN} + $6 * {US} END, \
                  ttl = CASE WHEN $9 THEN old.ttl ELSE $7 END, \
-                 last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 END \
+                 last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 * {US} END \
                  {found} AND ($10::bigint IS NULL OR l.ver = $10)"
             )),
-            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, clock_timestamp()")),
+            take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, {NOW}")),
             touch: text(format!(
-                "{locked} SET exp = LEAST({BEGAN} + $4, old.last), \
+                "{locked} SET exp = LEAST({BEGAN} + $4 * {US}, old.last), \
                  ttl = CASE WHEN old.ttl IS NULL THEN NULL ELSE $4 END {found}"
             )),
             renew: text(format!(
-                "{locked} SET exp = $4 {found} AND l.ver = $5 AND old.ttl = $6 AND old.exp < $4"
+                "{locked} SET exp = {later} {found} \
+                 AND l.ver = $5 AND old.ttl = $6 AND old.exp < {later}"
             )),
             delete_keys: text(format!("DELETE FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)")),
             delete_key: text(format!("DELETE FROM {kv} {of_key}")),
