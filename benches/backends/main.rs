@@ -6,7 +6,7 @@
 //! cargo bench --features redis,postgres,mysql --bench backends -- redis://127.0.0.1:6379
 //! ```
 //!
-//! Up to four do it in turns, so that they share whatever else the machine does:
+//! Up to four do it in turns of 20 calls, so that they share whatever else the machine does:
 //!
 //! - `scopecache`;
 //! - `by hand`: the driver alone with commands, scripts or statements that keep the same promises (ids of any

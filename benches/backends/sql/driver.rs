@@ -135,7 +135,11 @@ impl Driver {
             true => {
                 let options: PgConnectOptions = url.parse().expect("an address");
                 let driver = options.disable_statement_logging().connect().await;
-                Self::Postgres(driver.expect("connects"))
+                let mut driver = driver.expect("connects");
+                // As the storage does: one plan for all calls.
+                let session = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
+                raw_sql(session).execute(&mut driver).await.expect("set");
+                Self::Postgres(driver)
             }
             false => {
                 let options: MySqlConnectOptions = url.parse().expect("an address");

@@ -131,7 +131,10 @@ impl MySqlEngine {
         draft: &Draft<'_>,
         lease: &mut Lease<MySql>,
     ) -> Result<bool, sqlx::Error> {
-        let text = &self.sql.upsert[usize::from(draft.slides())][usize::from(draft.keeps_ttl)];
+        let text = match draft.slides() {
+            false => &self.sql.upsert[usize::from(draft.keeps_ttl)],
+            true => &self.sql.upsert_sliding,
+        };
         let upsert = || insertion(text, at, key, draft);
         match upsert().execute(lease.next()).await {
             Err(error) if code(&error).as_deref() == Some(NO_PARENT) => {

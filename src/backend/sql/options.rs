@@ -11,6 +11,11 @@ use super::figures::Meters;
 use super::pool::Pool;
 use crate::error::{Error, Result};
 
+/// What a connection to MariaDB or MySQL keeps prepared: all the statements that there are, some 120 with
+/// lists of each length.
+#[cfg(feature = "mysql")]
+const STATEMENTS: usize = 256;
+
 /// How an [`SqlStorage`] names its tables, how long it waits, and how many connections it has.
 ///
 /// ```no_run
@@ -130,9 +135,10 @@ impl SqlOptions {
             }
             #[cfg(feature = "mysql")]
             Some("mysql") => {
-                let options = url.parse().map_err(|_| {
+                let options: sqlx::mysql::MySqlConnectOptions = url.parse().map_err(|_| {
                     Error::options("the URL must be mysql://[user[:password]@]host[:port]/database")
                 })?;
+                let options = options.statement_cache_capacity(STATEMENTS);
                 let meters = Arc::clone(meters);
                 let pool = Pool::new(options, self.max_connections, self.timeout, meters);
                 Ok(Arc::new(super::mysql::MySqlEngine::new(pool, &self.prefix)))

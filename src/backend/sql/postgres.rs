@@ -34,12 +34,15 @@ pub(super) struct PostgresEngine {
 impl Session for Postgres {
     async fn set_up(connection: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
         let ms = timeout.as_millis().clamp(1, i32::MAX as u128 / 2);
-        // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way. Every
-        // statement, and every foreign key, finds its rows by an index: what a table held when somebody
-        // last counted its rows must not make a plan that reads all of it. So one plan serves all calls.
+        // Who waits for a lock, or sits in a transaction, after its client has vanished, gives way.
+        //
+        // Every statement, and every foreign key, finds its rows by an index, in its order. Where a table was
+        // small, or held one user when its rows were last counted, plans would read all of it otherwise. Without
+        // compilation, which pays for statements of seconds. One plan serves all calls until it is discarded.
         let set = format!(
             "SELECT set_config('default_transaction_isolation', 'read committed', false), \
              set_config('enable_seqscan', 'off', false), \
+             set_config('enable_bitmapscan', 'off', false), \
              set_config('jit', 'off', false), \
              set_config('plan_cache_mode', 'force_generic_plan', false), \
              set_config('lock_timeout', '{ms}', false), \
@@ -57,8 +60,10 @@ impl Session for Postgres {
     }
 
     async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        // On in a standby too. The next transaction begins with the default of now.
-        let row = raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
+        // On in a standby too. The next transaction begins with the default of now. And since plans hang on
+        // how large tables were, they are made anew.
+        let ask = "DISCARD PLANS; SHOW transaction_read_only";
+        let row = raw_sql(ask).fetch_one(connection).await?;
         Ok(row.try_get::<&str, _>(0)? == "off")
     }
 
@@ -118,7 +123,7 @@ impl Engine for PostgresEngine {
 
     async fn get(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>> {
         let get = |mut lease: Lease<Postgres>| async move {
-            let get = query(self.sql.get_one.clone()).bind(at.user).bind(at.session);
+            let get = query(self.sql.get.clone()).bind(at.user).bind(at.session);
             // The answer to its end, so that a connection that goes back has said all.
             let rows = get.bind(key.as_bytes()).fetch_all(lease.next()).await;
             (lease, rows.and_then(|rows| rows.first().map(stored).transpose()))
@@ -129,7 +134,7 @@ impl Engine for PostgresEngine {
     async fn get_many(&self, at: At<'_>, keys: &[&str], end: Instant) -> Result<Vec<Found>> {
         let keys = &bytes_of(keys);
         let get = |mut lease: Lease<Postgres>| async move {
-            let get = query(self.sql.get.clone()).bind(at.user).bind(at.session).bind(keys);
+            let get = query(self.sql.get_many.clone()).bind(at.user).bind(at.session).bind(keys);
             let rows = get.fetch_all(lease.next()).await;
             let found = |row: &PgRow| Ok((row.try_get(8)?, stored(row)?));
             (lease, rows.and_then(|rows| rows.iter().map(found).collect()))
@@ -399,16 +404,16 @@ fn is_orphan(error: &sqlx::Error) -> bool {
 
 /// What a read answers of a key.
 fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
-    let moment = |index| moment(row, index)?.ok_or_else(|| sqlx::Error::Decode("no moment".into()));
+    let known = |index| moment(row, index)?.ok_or_else(|| sqlx::Error::Decode("no moment".into()));
     Ok(Stored {
         data: row.try_get(0)?,
         version: row.try_get(1)?,
-        created_us: moment(2)?,
-        deadline_us: self::moment(row, 3)?,
+        created_us: known(2)?,
+        deadline_us: moment(row, 3)?,
         sliding_us: row.try_get(4)?,
-        last_us: self::moment(row, 5)?,
-        began_us: moment(6)?,
-        seen_us: moment(7)?,
+        last_us: moment(row, 5)?,
+        began_us: known(6)?,
+        seen_us: known(7)?,
     })
 }
 

@@ -47,7 +47,7 @@ impl Tables {
         }
     }
 
-    /// The one row that says which steps were taken.
+    /// A row for each step that was taken.
     pub(super) fn first_step(&self) -> String {
         format!("CREATE TABLE IF NOT EXISTS {} (version BIGINT NOT NULL)", self.schema)
     }

@@ -26,8 +26,9 @@ pub(super) struct Statements {
     pub(super) get_many: String,
     /// Of what does not slide, and of what does.
     pub(super) insert: [SqlStr; 2],
-    /// As those, each with a TTL of its own, and keeping that of what it overwrites.
-    pub(super) upsert: [[SqlStr; 2]; 2],
+    /// Of what does not slide, with a TTL of its own, and keeping that of what it overwrites.
+    pub(super) upsert: [SqlStr; 2],
+    pub(super) upsert_sliding: SqlStr,
     pub(super) insert_many: String,
     pub(super) upsert_many: [String; 2],
     pub(super) update: [[SqlStr; 2]; 2],
@@ -82,9 +83,8 @@ impl Statements {
         Self {
             get: text(format!("SELECT {columns} FROM {kv} WHERE {of_key}")),
             get_many: format!("SELECT {columns}, k FROM {kv} WHERE u = ? AND s = ? AND "),
-            upsert: insert
-                .each_ref()
-                .map(|insert| [&anew, &keeping].map(|over| text(format!("{insert} {over}")))),
+            upsert: [&anew, &keeping].map(|over| text(format!("{} {over}", insert[0]))),
+            upsert_sliding: text(format!("{} {anew}", insert[1])),
             upsert_many: [anew, keeping],
             insert_many,
             insert: insert.map(text),

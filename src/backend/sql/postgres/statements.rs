@@ -8,7 +8,7 @@ use crate::backend::sql::schema::Tables;
 /// When the statement began, and this very moment.
 const BEGAN: &str = "now()";
 const NOW: &str = "clock_timestamp()";
-/// What spans are counted in.
+/// What spans are counted in. Multiplied by more than 2^53, which is 285 years, it is right to 256 of them.
 const US: &str = "interval '1 microsecond'";
 
 /// What a read answers, in the order of [`super::stored`], but for the time at which the row was seen.
@@ -16,14 +16,18 @@ const COLUMNS: &str = "v, ver, created, exp, ttl, last, now()";
 
 /// The text of each statement.
 ///
+/// One plan serves all calls, those for a session of many keys among many of few: so what it does must follow
+/// from the text. Keys that are asked for together are looked up one after another (`OFFSET 0`: not to become a
+/// filter on all keys of the session), and whether something is there is asked for each row (`LIMIT 1`, not
+/// `EXISTS`, of which the server makes a join, or a hash table of all of `kv`).
+///
 /// Those that write lock rows in one order: user, session, keys. A write that had the row of a key
 /// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
 /// are chained by counts, which have to be known before the next one begins. A put asks for the session's
 /// row after its key's, but only for a key that is new: no deletion waits for what it cannot see.
 pub(super) struct Statements {
-    /// Of several keys, and of one: that one is found at once also while a table has no statistics.
     pub(super) get: SqlStr,
-    pub(super) get_one: SqlStr,
+    pub(super) get_many: SqlStr,
     /// With a TTL of its own, and keeping that of what it overwrites: without a sliding TTL and where the
     /// session is known to be there, or is found there, which most writes are and which costs least, and
     /// otherwise.
@@ -96,13 +100,16 @@ impl Statements {
              AND (l.exp IS NULL OR l.exp > {NOW})"
         );
         let later = format!("timestamptz 'epoch' + $4 * {US}");
+        let of_session = format!("FROM {kv} WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s");
+        let no_key = format!("(SELECT 1 {of_session} LIMIT 1) IS NULL");
+        let no_session = format!("(SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u LIMIT 1) IS NULL");
         let of_key = "WHERE u = $1 AND s = $2 AND k = $3";
         Self {
-            get: text(format!(
-                "SELECT {COLUMNS}, {NOW}, k FROM {kv} \
-                 WHERE u = $1 AND s = $2 AND k = ANY($3)"
+            get: text(format!("SELECT {COLUMNS}, {NOW} FROM {kv} {of_key}")),
+            get_many: text(format!(
+                "SELECT found.* FROM unnest($3) AS asked (k), LATERAL (SELECT {COLUMNS}, {NOW}, k \
+                 FROM {kv} WHERE u = $1 AND s = $2 AND {kv}.k = asked.k OFFSET 0) AS found"
             )),
-            get_one: text(format!("SELECT {COLUMNS}, {NOW} FROM {kv} {of_key}")),
             insert: text(format!("{one}{anew} WHERE old.exp <= {NOW}")),
             put_known: [format!("{put_known}{anew}"), format!("{put_known}{keeping}")].map(text),
             put: [format!("{put}{anew}"), format!("{put}{keeping}")].map(text),
@@ -124,7 +131,10 @@ impl Statements {
                 "{locked} SET exp = {later} {found} \
                  AND l.ver = $5 AND old.ttl = $6 AND old.exp < {later}"
             )),
-            delete_keys: text(format!("DELETE FROM {kv} WHERE u = $1 AND s = $2 AND k = ANY($3)")),
+            delete_keys: text(format!(
+                "DELETE FROM {kv} USING (SELECT $1 AS u, $2 AS s, k FROM unnest($3) AS asked (k) OFFSET 0) \
+                 AS asked WHERE {kv}.u = asked.u AND {kv}.s = asked.s AND {kv}.k = asked.k"
+            )),
             delete_key: text(format!("DELETE FROM {kv} {of_key}")),
             lock_session: text(format!("SELECT 1 FROM {sess} WHERE u = $1 AND s = $2 FOR UPDATE")),
             delete_session: text(format!(
@@ -144,8 +154,8 @@ impl Statements {
                  AND (exp IS NULL OR exp > {NOW}) ORDER BY k LIMIT $4"
             )),
             sessions: text(format!(
-                "SELECT s FROM {sess} WHERE u = $1 AND s > $2 AND EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s AND (exp IS NULL OR exp > {NOW})) \
+                "SELECT s FROM {sess} WHERE u = $1 AND s > $2 \
+                 AND (SELECT 1 {of_session} AND (exp IS NULL OR exp > {NOW}) LIMIT 1) IS NOT NULL \
                  ORDER BY s LIMIT $3"
             )),
             expire: text(format!(
@@ -154,30 +164,25 @@ impl Statements {
                  RETURNING u, s"
             )),
             scan_sessions: text(format!(
-                "SELECT u, s, NOT EXISTS (SELECT 1 FROM {kv} WHERE {kv}.u = {sess}.u \
-                 AND {kv}.s = {sess}.s) FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
+                "SELECT u, s, {no_key} FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
             )),
             scan_users: text(format!(
-                "SELECT u, NOT EXISTS (SELECT 1 FROM {sess} WHERE {sess}.u = {usr}.u) \
-                 FROM {usr} WHERE u > $1 ORDER BY u LIMIT {BATCH}"
+                "SELECT u, {no_session} FROM {usr} WHERE u > $1 ORDER BY u LIMIT {BATCH}"
             )),
             lock_empty_sessions: text(format!(
                 "SELECT {sess}.u, {sess}.s FROM {sess} JOIN unnest($1, $2) AS c (u, s) \
-                 ON {sess}.u = c.u AND {sess}.s = c.s WHERE NOT EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s) FOR UPDATE OF {sess} SKIP LOCKED"
+                 ON {sess}.u = c.u AND {sess}.s = c.s WHERE {no_key} \
+                 FOR UPDATE OF {sess} SKIP LOCKED"
             )),
             delete_empty_sessions: text(format!(
                 "DELETE FROM {sess} USING unnest($1, $2) AS c (u, s) \
-                 WHERE {sess}.u = c.u AND {sess}.s = c.s AND NOT EXISTS (SELECT 1 FROM {kv} \
-                 WHERE {kv}.u = {sess}.u AND {kv}.s = {sess}.s)"
+                 WHERE {sess}.u = c.u AND {sess}.s = c.s AND {no_key}"
             )),
             lock_empty_users: text(format!(
-                "SELECT u FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
-                 WHERE {sess}.u = {usr}.u) FOR UPDATE SKIP LOCKED"
+                "SELECT u FROM {usr} WHERE u = ANY($1) AND {no_session} FOR UPDATE SKIP LOCKED"
             )),
             delete_empty_users: text(format!(
-                "DELETE FROM {usr} WHERE u = ANY($1) AND NOT EXISTS (SELECT 1 FROM {sess} \
-                 WHERE {sess}.u = {usr}.u)"
+                "DELETE FROM {usr} WHERE u = ANY($1) AND {no_session}"
             )),
         }
     }
