@@ -89,9 +89,16 @@ impl Cluster {
         self.nodes[0].ask(&cluster(&["KEYSLOT", &format!("t:{{{user}}}")]))
     }
 
-    /// By the answer of the first node.
+    /// The node that says so of itself: the others hear later of a slot that moved.
     fn owner_of(&self, slot: u16) -> usize {
-        let slots: Vec<(u16, u16, (String, u16, String))> = self.nodes[0]
+        (0..usize::from(PRIMARIES))
+            .find(|&node| self.owner_by(node, slot) == node)
+            .expect("a node owns it")
+    }
+
+    /// By the answer of a node.
+    fn owner_by(&self, node: usize, slot: u16) -> usize {
+        let slots: Vec<(u16, u16, (String, u16, String))> = self.nodes[node]
             .ask::<Vec<Vec<redis::Value>>>(&cluster(&["SLOTS"]))
             .into_iter()
             .map(|part| {
