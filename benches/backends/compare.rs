@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 /// Calls at once.
 const AT_ONCE: usize = 64;
 
-/// Calls of one client before it is the next one's turn. Were a turn one call long, each client would find the
-/// processor's caches full of what the others left there, which none does in a program of its own.
+/// Calls of one client before it is the next one's turn. Most of them find the processor's caches as their own
+/// client left them; with turns of one call all find what the others left, which costs the larger client more. A
+/// program that does much between two calls is nearer to that.
 const TURN: usize = 20;
 
 /// For how long many are made at once, each time.
