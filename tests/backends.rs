@@ -14,6 +14,8 @@ mod faults;
 mod lab;
 #[path = "support/load.rs"]
 mod load;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "backends/sentinel.rs"]
 mod sentinel;
 #[path = "backends/server.rs"]

@@ -22,6 +22,8 @@ mod locks;
 mod own;
 #[path = "sql_faults/pause.rs"]
 mod pause;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "sql_faults/proxy.rs"]
 mod proxy;
 #[path = "sql_faults/replica.rs"]

@@ -6,7 +6,8 @@ use redis::cmd;
 use scopecache::{ErrorKind, Options, Page, RedisOptions, RedisStorage, Storage};
 
 use crate::load::PASSWORD;
-use crate::server::{Certificate, Server, client, free_port, url};
+use crate::ports::free_port;
+use crate::server::{Certificate, Server, client, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -10,7 +10,8 @@ use scopecache::{ErrorKind, Options, Page, RedisStorage, Storage};
 
 use crate::access::{RIGHTS, by_certificate};
 use crate::load::{Load, Outcome, PASSWORD};
-use crate::server::{Certificate, Fault, Proxy, Server, client_of, free_port, until};
+use crate::ports::free_port;
+use crate::server::{Certificate, Fault, Proxy, Server, client_of, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

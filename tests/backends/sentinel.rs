@@ -9,7 +9,8 @@ use scopecache::{ErrorKind, Options, RedisStorage, Storage};
 use crate::access::{RIGHTS, by_certificate};
 use crate::cluster::until_copied;
 use crate::load::{Load, Outcome, PASSWORD};
-use crate::server::{Certificate, Fault, Server, client_of, free_port, until};
+use crate::ports::free_port;
+use crate::server::{Certificate, Fault, Server, client_of, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -13,6 +13,7 @@ use redis::{Client, Cmd, FromRedisValue};
 use scopecache::{RedisOptions, RedisStorage, Result};
 
 use crate::load::PASSWORD;
+use crate::ports::free_port;
 
 /// The file of a sentinel, where it also writes down what it learns.
 const SENTINEL: &str = "sentinel.conf";
@@ -62,7 +63,7 @@ impl Server {
         let skew = skew.map(str::to_owned);
         let port = free_port();
         let child = launch(name, port, &folder, &args, skew.as_deref());
-        let server = Self { name: name.to_owned(), port, folder, skew, args, child };
+        let mut server = Self { name: name.to_owned(), port, folder, skew, args, child };
         server.await_answer();
         server
     }
@@ -126,8 +127,14 @@ impl Server {
         assert!(done.success(), "the server is there");
     }
 
-    fn await_answer(&self) {
-        until("the server answers", || self.try_ask::<String>(&redis::cmd("PING")).is_ok());
+    fn await_answer(&mut self) {
+        until("the server answers", || {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                panic!("the server does not start, {status}: {log}");
+            }
+            self.try_ask::<String>(&redis::cmd("PING")).is_ok()
+        });
     }
 }
 
@@ -212,17 +219,6 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "never came about: {what}");
         thread::sleep(Duration::from_millis(10));
-    }
-}
-
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        // A node of a cluster listens 10,000 above it too, unless it can be told where.
-        if port <= u16::MAX - 10_000 {
-            return port;
-        }
     }
 }
 

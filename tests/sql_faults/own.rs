@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use crate::ports::free_port;
 use crate::server::{Server, home, until};
 
 /// What a server is started with.
@@ -118,11 +118,6 @@ fn launch(command: &mut Command, folder: &Path) -> Child {
     // By this `scripts/backends stop` ends it, should this process not come to that.
     fs::write(folder.join("pid"), child.id().to_string()).expect("a file");
     child
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// A disk of a given size, in memory, which only those see that are run on it.
