@@ -124,9 +124,9 @@ impl Engine for PostgresEngine {
     async fn get(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>> {
         let get = |mut lease: Lease<Postgres>| async move {
             let get = query(self.sql.get.clone()).bind(at.user).bind(at.session);
-            // The answer to its end, so that a connection that goes back has said all.
-            let rows = get.bind(key.as_bytes()).fetch_all(lease.next()).await;
-            (lease, rows.and_then(|rows| rows.first().map(stored).transpose()))
+            // The answer to its end: the driver for MariaDB and MySQL would leave with the first row.
+            let row = get.bind(key.as_bytes()).fetch_optional(lease.next()).await;
+            (lease, row.and_then(|row| row.as_ref().map(stored).transpose()))
         };
         self.pool.run(end, get).await
     }
