@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scopecache::{Options, Storage};
+use scopecache::{Condition, Options, Storage};
 
 use crate::server::{on_each, until};
 
@@ -95,5 +95,100 @@ fn a_storage_cleans_by_itself() {
         storage.set("k", "v".into(), Options::new().with_ttl(ttl)).await.expect("it runs");
         until("nothing is left", async || server.rows().await == 0).await;
         assert_eq!(storage.figures().failed_cleanings, 0);
+    });
+}
+
+/// Whatever wrote a deadline last, an item goes once it is over, and not before.
+#[test]
+fn deadlines_that_move_are_kept() {
+    let (soon, later) = (Duration::from_millis(1), Duration::from_secs(3600));
+    let at = Options::new().with_user_session("ada", "s");
+    on_each(async |server| {
+        let storage = server.connect().await.expect("it runs");
+        let set = async |key: &str, options: Options<'_>| {
+            storage.set(key, "v".into(), options).await.expect("it runs");
+        };
+        let write = async |key: &str, condition: Condition, options: Options<'_>| {
+            let version = storage.write(key, "v".into(), condition, options).await;
+            assert!(version.expect("it runs").is_some(), "{key} was not written");
+        };
+        for key in ["set", "write", "touch", "touch of one that slides", "many"] {
+            set(key, at.with_ttl(later)).await;
+        }
+        set("touch of one that slides", at.with_ttl(later).sliding(2 * later)).await;
+        set("touch of one without", at).await;
+        set("set to slide", at.with_ttl(later)).await;
+        let goes = at.with_ttl(soon);
+        set("set", goes).await;
+        set("set to slide", goes.sliding(later)).await;
+        write("write", Condition::Present, goes).await;
+        storage.set_many(&[("many", "v".into())], goes).await.expect("it runs");
+        for key in ["touch", "touch of one that slides", "touch of one without"] {
+            assert!(storage.touch(key, goes).await.expect("it runs"), "{key}");
+        }
+
+        // Those that come to have a later end, or none. Some are over by then, and are written anew.
+        let stay = ["later", "later, to slide", "for ever", "kept", "many later"];
+        for key in stay {
+            set(key, at.with_ttl(4 * soon)).await;
+        }
+        set("later", at.with_ttl(later)).await;
+        set("later, to slide", at.with_ttl(later).sliding(later)).await;
+        set("for ever", at).await;
+        set("kept", at.with_ttl(later)).await;
+        set("kept", at.keep_ttl()).await;
+        storage.set_many(&[("many later", "v".into())], at.with_ttl(later)).await.expect("it runs");
+        set("absent", goes).await;
+        until("it is over", async || storage.get("absent", at).await.expect("it runs").is_none())
+            .await;
+        write("absent", Condition::Absent, at.with_ttl(later)).await;
+
+        let clean = async || {
+            storage.clean().await.expect("it runs");
+            // With the user and the session.
+            server.rows().await as usize == stay.len() + 1 + 2
+        };
+        until("those that are over have gone", clean).await;
+        for key in stay.into_iter().chain(["absent"]) {
+            assert!(storage.get(key, at).await.expect("it runs").is_some(), "{key} has gone");
+        }
+        if server.is_postgres() {
+            let due =
+                format!("SELECT count(*) FROM {}kv WHERE due IS DISTINCT FROM exp", server.prefix);
+            until("each is looked at when its time has come", async || {
+                storage.clean().await.expect("it runs");
+                server.raw().await.number(&due).await == 0
+            })
+            .await;
+        }
+        for key in stay.into_iter().chain(["absent"]) {
+            assert!(storage.touch(key, goes).await.expect("it runs"), "{key} has gone");
+        }
+        let clean = async || {
+            storage.clean().await.expect("it runs");
+            server.rows().await == 0
+        };
+        until("all are over and have gone", clean).await;
+    });
+}
+
+/// More of what lives than a batch holds has come due before what is over.
+#[test]
+fn what_lives_hides_nothing_that_is_over() {
+    const LIVES: usize = 2200;
+    on_each(async |server| {
+        let storage = server.connect().await.expect("it runs");
+        let at = Options::new().with_user_session("ada", "s");
+        let names: Vec<_> = (0..LIVES).map(|number| number.to_string()).collect();
+        let items: Vec<_> = names.iter().map(|name| (&**name, "v".into())).collect();
+        let (soon, later) = (Duration::from_millis(1), Duration::from_secs(3600));
+        for ttl in [soon, later] {
+            storage.set_many(&items, at.with_ttl(ttl)).await.expect("it runs");
+        }
+        storage.set("over", "v".into(), at.with_ttl(soon)).await.expect("it runs");
+        until("it is over", async || storage.get("over", at).await.expect("it runs").is_none())
+            .await;
+        assert_eq!(storage.clean().await.expect("it runs"), 1, "what has gone");
+        assert_eq!(server.rows().await as usize, LIVES + 2);
     });
 }

@@ -193,6 +193,35 @@ fn no_call_reads_more_than_it_asks_for_whatever_was_counted_last() {
     });
 }
 
+/// On PostgreSQL an overwrite adds to no index: its row is found through the one before.
+#[test]
+fn overwrites_add_to_no_index() {
+    const WRITES: i64 = 300;
+    on_each(async |server| {
+        if !server.is_postgres() {
+            return;
+        }
+        let storage = server.connect().await.expect("it runs");
+        let at = Options::new().with_user_session("ada", "s").with_ttl(Duration::from_secs(60));
+        for _ in 0..WRITES {
+            storage.set("k", "v".into(), at).await.expect("it runs");
+        }
+        storage.close().await.expect("it runs");
+        let table = format!("{}kv", server.prefix);
+        let of = |column| {
+            format!("SELECT {column} FROM pg_stat_user_tables WHERE relid = '{table}'::regclass")
+        };
+        let mut raw = server.raw().await;
+        until("the server has counted them", async || {
+            raw.number(&of("n_tup_upd")).await == WRITES - 1
+        })
+        .await;
+        // But for those that found their page full.
+        let light = raw.number(&of("n_tup_hot_upd")).await;
+        assert!(light > WRITES * 9 / 10, "{light} of {WRITES}");
+    });
+}
+
 /// Scans of whole tables, and rows that were found by indexes, once the connections of a storage have ended,
 /// so that few others are left: then they tell what they did.
 async fn reads(raw: &mut Raw, tables: &[String], storage: SqlStorage, left: i64) -> (u64, u64) {

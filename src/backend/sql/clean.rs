@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::engine::{BATCH, Cursor, Engine, Owner};
+use super::engine::{Cursor, Engine, Expired, Owner};
 use super::figures::Meters;
 use crate::error::Result;
 
@@ -66,7 +66,7 @@ async fn clean_at_intervals(
     }
 }
 
-/// Batches of expired items until one is not full, and what their owners leave empty.
+/// Batches of expired items until one is the last, and what their owners leave empty.
 async fn expired(
     engine: &dyn Engine,
     meters: &Meters,
@@ -75,10 +75,9 @@ async fn expired(
 ) -> Result<u64> {
     let mut gone = 0;
     for _ in 0..most_batches {
-        let owners = engine.expire(Instant::now() + step).await?;
+        let Expired { owners, is_last } = engine.expire(Instant::now() + step).await?;
         meters.cleaned.add(owners.len() as u64);
         gone += owners.len() as u64;
-        let is_last = owners.len() < BATCH;
         let owners: Vec<Owner> = owners.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         gone += tidy(engine, meters, &owners, step).await?;
         if is_last {

@@ -64,8 +64,8 @@ pub(super) trait Engine: Send + Sync + 'static {
         end: Instant,
     ) -> Result<Vec<Vec<u8>>>;
 
-    /// Takes away some of what has expired, but for what others work on; whose it was, row by row.
-    async fn expire(&self, end: Instant) -> Result<Vec<Owner>>;
+    /// Takes away some of what has expired, but for what others work on.
+    async fn expire(&self, end: Instant) -> Result<Expired>;
 
     /// Those of the next sessions and users that seem to hold nothing. The cursor moves on.
     async fn scan(&self, cursor: &mut Cursor, end: Instant) -> Result<Vec<Owner>>;
@@ -82,6 +82,14 @@ pub(super) type Row = (Vec<u8>, Stored);
 
 /// A user and a session: their ids.
 pub(super) type Owner = (Vec<u8>, Vec<u8>);
+
+/// What went with a batch of what has expired.
+pub(super) struct Expired {
+    /// Whose it was, row by row.
+    pub(super) owners: Vec<Owner>,
+    /// Whether there was no more to look at.
+    pub(super) is_last: bool,
+}
 
 /// How far the scans for empty namespaces have come.
 #[derive(Debug, Default)]

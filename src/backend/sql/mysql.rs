@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::lists::{one_of, padded, places};
 use self::statements::{Statements, values};
-use super::engine::{Cursor, Engine, Owner, Row as Found};
+use super::engine::{Cursor, Engine, Expired, Owner, Row as Found};
 use super::failure::code;
 use super::item::{At, Draft, State, Stored, number};
 use super::pool::{Lease, Pool, Session};
@@ -424,7 +424,7 @@ impl Engine for MySqlEngine {
         self.pool.run(end, list).await
     }
 
-    async fn expire(&self, end: Instant) -> Result<Vec<Owner>> {
+    async fn expire(&self, end: Instant) -> Result<Expired> {
         let expire = |mut lease: Lease<MySql>| async move {
             let owners = self.expire_in(&mut lease).await;
             (lease, owners)

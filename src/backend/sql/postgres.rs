@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::known::Known;
 use self::statements::Statements;
-use super::engine::{Cursor, Engine, Owner, Row as Found};
+use super::engine::{BATCH, Cursor, Engine, Expired, Owner, Row as Found};
 use super::failure::code;
 use super::item::{At, Draft, State, Stored, number};
 use super::pool::{Lease, Pool, Session};
@@ -330,11 +330,20 @@ impl Engine for PostgresEngine {
         self.pool.run(end, list).await
     }
 
-    async fn expire(&self, end: Instant) -> Result<Vec<Owner>> {
+    async fn expire(&self, end: Instant) -> Result<Expired> {
         let expire = |mut lease: Lease<Postgres>| async move {
             let rows = query(self.sql.expire.clone()).fetch_all(lease.next()).await;
-            let owner = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
-            (lease, rows.and_then(|rows| rows.iter().map(owner).collect()))
+            let expired = rows.and_then(|rows| {
+                let mut owners = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    // Nobody, for a row that lives on.
+                    if let Some(user) = row.try_get(0)? {
+                        owners.push((user, row.try_get(1)?));
+                    }
+                }
+                Ok(Expired { owners, is_last: rows.len() < BATCH })
+            });
+            (lease, expired)
         };
         self.pool.run(end, expire).await
     }

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row, query};
 use super::lists::{any_of, one_of, padded, places};
 use super::statements::Statements;
 use super::{MySqlEngine, names, owners_of};
-use crate::backend::sql::engine::Owner;
+use crate::backend::sql::engine::{BATCH, Expired, Owner};
 use crate::backend::sql::pool::Lease;
 use crate::backend::sql::schema::Tables;
 
@@ -60,10 +60,7 @@ impl MySqlEngine {
         Ok(gone)
     }
 
-    pub(super) async fn expire_in(
-        &self,
-        lease: &mut Lease<MySql>,
-    ) -> Result<Vec<Owner>, sqlx::Error> {
+    pub(super) async fn expire_in(&self, lease: &mut Lease<MySql>) -> Result<Expired, sqlx::Error> {
         lease.begin().await?;
         let rows = query(self.sql.find_expired.clone()).fetch_all(lease.next()).await?;
         let owners = owners_of(&rows)?;
@@ -80,6 +77,6 @@ impl MySqlEngine {
             delete.execute(lease.next()).await?;
         }
         lease.commit().await?;
-        Ok(owners)
+        Ok(Expired { is_last: owners.len() < BATCH, owners })
     }
 }

@@ -25,6 +25,8 @@ const COLUMNS: &str = "v, ver, created, exp, ttl, last, now()";
 /// before it asks for the user's would meet a deletion half way. So the sub-statements of an upsert
 /// are chained by counts, which have to be known before the next one begins. A put asks for the session's
 /// row after its key's, but only for a key that is new: no deletion waits for what it cannot see.
+///
+/// Where `exp` moves, `due` becomes the earlier of the two (`LEAST`, which passes over nulls).
 pub(super) struct Statements {
     pub(super) get: SqlStr,
     pub(super) get_many: SqlStr,
@@ -63,8 +65,9 @@ impl Statements {
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
         let insert = |item: &str, expiry: &str, of: &str| {
             format!(
-                "INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, ttl, last) \
-                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6 * {US}, {expiry} {of} \
+                "INSERT INTO {kv} AS old (u, s, k, v, ver, created, exp, due, ttl, last) \
+                 SELECT $1, $2, {item}, {BEGAN}, {BEGAN} + $6 * {US}, {BEGAN} + $6 * {US}, \
+                  {expiry} {of} \
                  ON CONFLICT (u, s, k) DO UPDATE \
                  SET v = excluded.v, ver = excluded.ver, created = excluded.created, "
             )
@@ -83,7 +86,8 @@ impl Statements {
         let put = insert("$3, $4, $5", "NULL, NULL", &in_session);
         let one = upsert("$3, $4, $5", "");
         let many = upsert("i.k, i.v, i.ver", "FROM unnest($3, $4, $5) AS i (k, v, ver)");
-        let anew = "exp = excluded.exp, ttl = excluded.ttl, last = excluded.last";
+        let anew = "exp = excluded.exp, due = LEAST(old.due, excluded.exp), \
+                    ttl = excluded.ttl, last = excluded.last";
         // One look at the clock for all three.
         let keeping = format!(
             "(exp, ttl, last) = (SELECT a.exp, a.ttl, a.last \
@@ -118,6 +122,7 @@ impl Statements {
             update: text(format!(
                 "{locked} SET v = $4, ver = $5, created = {BEGAN}, \
                  exp = CASE WHEN $9 THEN old.exp ELSE {BEGAN} + $6 * {US} END, \
+                 due = CASE WHEN $9 THEN old.due ELSE LEAST(old.due, {BEGAN} + $6 * {US}) END, \
                  ttl = CASE WHEN $9 THEN old.ttl ELSE $7 END, \
                  last = CASE WHEN $9 THEN old.last ELSE {BEGAN} + $8 * {US} END \
                  {found} AND ($10::bigint IS NULL OR l.ver = $10)"
@@ -125,6 +130,7 @@ impl Statements {
             take: text(format!("DELETE FROM {kv} {of_key} RETURNING {COLUMNS}, {NOW}")),
             touch: text(format!(
                 "{locked} SET exp = LEAST({BEGAN} + $4 * {US}, old.last), \
+                 due = LEAST(old.due, {BEGAN} + $4 * {US}, old.last), \
                  ttl = CASE WHEN old.ttl IS NULL THEN NULL ELSE $4 END {found}"
             )),
             renew: text(format!(
@@ -159,9 +165,13 @@ impl Statements {
                  ORDER BY s LIMIT $3"
             )),
             expire: text(format!(
-                "DELETE FROM {kv} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {kv} \
-                 WHERE exp <= {BEGAN} ORDER BY exp LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) \
-                 RETURNING u, s"
+                "WITH d AS MATERIALIZED (SELECT ctid, exp <= {BEGAN} AS is_over FROM {kv} \
+                  WHERE due <= {BEGAN} ORDER BY due LIMIT {BATCH} FOR UPDATE SKIP LOCKED), \
+                 lives AS (UPDATE {kv} SET due = exp WHERE ctid = ANY (ARRAY \
+                  (SELECT ctid FROM d WHERE is_over IS NOT TRUE)) RETURNING 1), \
+                 gone AS (DELETE FROM {kv} WHERE ctid = ANY (ARRAY \
+                  (SELECT ctid FROM d WHERE is_over)) RETURNING u, s) \
+                 SELECT u, s FROM gone UNION ALL SELECT NULL, NULL FROM lives"
             )),
             scan_sessions: text(format!(
                 "SELECT u, s, {no_key} FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
