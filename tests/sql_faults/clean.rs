@@ -1,6 +1,7 @@
 //! Instances that clean.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use scopecache::{Condition, Options, Storage};
@@ -190,5 +191,49 @@ fn what_lives_hides_nothing_that_is_over() {
             .await;
         assert_eq!(storage.clean().await.expect("it runs"), 1, "what has gone");
         assert_eq!(server.rows().await as usize, LIVES + 2);
+    });
+}
+
+/// What is written to while a batch is locked counts for it, though it stays as it is.
+#[test]
+fn writers_hide_nothing_that_is_over() {
+    const LIVES: usize = 3000;
+    on_each(async |server| {
+        let storage = Arc::new(server.connect().await.expect("it runs"));
+        let at = Options::new().with_user_session("ada", "s");
+        let (soon, later) = (Duration::from_millis(1), Duration::from_secs(3600));
+        let names: Vec<_> = (0..LIVES).map(|number| number.to_string()).collect();
+        let items: Vec<_> = names.iter().map(|name| (&**name, "v".into())).collect();
+        for round in 0..3 {
+            for ttl in [soon, later] {
+                storage.set_many(&items, at.with_ttl(ttl)).await.expect("it runs");
+            }
+            storage.set("over", "v".into(), at.with_ttl(soon)).await.expect("it runs");
+            until("it is over", async || storage.get("over", at).await.expect("it runs").is_none())
+                .await;
+            let is_done = Arc::new(AtomicBool::new(false));
+            let writers: Vec<_> = (0..3)
+                .map(|first| {
+                    let (storage, is_done) = (Arc::clone(&storage), Arc::clone(&is_done));
+                    tokio::spawn(async move {
+                        // SeqCst: for clarity; nothing hangs on it.
+                        for number in (first..LIVES).step_by(7).cycle() {
+                            if is_done.load(SeqCst) {
+                                break;
+                            }
+                            let (key, at) = (number.to_string(), at.with_ttl(later));
+                            storage.set(&key, "w".into(), at).await.expect("it runs");
+                        }
+                    })
+                })
+                .collect();
+            let gone = storage.clean().await.expect("it runs");
+            is_done.store(true, SeqCst);
+            for writer in writers {
+                writer.await.expect("it does not panic");
+            }
+            assert_eq!(gone, 1, "what has gone in round {round}");
+            assert_eq!(server.rows().await as usize, LIVES + 2);
+        }
     });
 }

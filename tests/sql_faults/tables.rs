@@ -93,7 +93,10 @@ fn items_of_older_tables_are_as_they_were() {
         );
         raw.run(&older).await.expect("tables as they were");
 
-        let storage = server.connect().await.expect("it brings them up to date");
+        // A schema has been made since that is looked at first.
+        raw.run(&format!("CREATE SCHEMA {prefix}first")).await.expect("it runs");
+        let url = format!("{}?options[search_path]={prefix}first,public", server.url);
+        let storage = server.options().connect(&url).await.expect("it brings them up to date");
         let at = Options::new().with_user_session("ada", "s");
         let item = storage.get("for ever", at).await.expect("it runs").expect("it is there");
         let created = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);

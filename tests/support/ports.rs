@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-/// Below all that systems give to the near ends of connections: such a port is lost to a server that was
-/// not there for a moment. `scripts/backends` takes those below these.
+/// Below all that Linux gives to the near ends of connections, if nothing else is set: a port that one of them has
+/// taken is lost to a server that was not there for a moment. `scripts/backends` takes those below these.
 const FIRST: u16 = 12_000;
 
 /// A node of a cluster listens 10,000 above its port too, unless it can be told where.
@@ -21,7 +21,7 @@ pub(crate) fn free_port() -> u16 {
     // Two processes begin far from each other.
     let begin = (std::process::id().wrapping_mul(997) % u32::from(ports)) as u16;
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    // Relaxed: it is nothing but a number of its own.
+    // Relaxed: only uniqueness is asked for.
     (0..ports)
         .map(|_| FIRST + (begin + GIVEN.fetch_add(1, Relaxed) % ports) % ports)
         .find(is_free)

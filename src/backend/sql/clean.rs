@@ -1,7 +1,7 @@
 //! Takes away what has expired, and the rows of namespaces that hold nothing.
 //!
-//! Nobody waits for it: what has expired is invisible already, and so is an empty namespace. Batches
-//! are bounded, and rows that anybody works on are left for the next time, so that any number of
+//! What has expired is invisible already, and so is an empty namespace: nobody waits for it, but who writes to an
+//! item that has come due and lives on (PostgreSQL), for its batch. Batches are bounded, and rows that anybody works on are left for the next time, so that any number of
 //! instances clean the same tables at once.
 
 use std::collections::BTreeSet;
@@ -66,16 +66,19 @@ async fn clean_at_intervals(
     }
 }
 
-/// Batches of expired items until one is the last, and what their owners leave empty.
+/// Batches of expired items until one is the last, and what their owners leave empty. What comes due after the
+/// first has begun is left: where much is written there would be no end.
 async fn expired(
     engine: &dyn Engine,
     meters: &Meters,
     step: Duration,
     most_batches: usize,
 ) -> Result<u64> {
-    let mut gone = 0;
+    let (mut gone, mut due_by_us) = (0, None);
     for _ in 0..most_batches {
-        let Expired { owners, is_last } = engine.expire(Instant::now() + step).await?;
+        let expired = engine.expire(due_by_us, Instant::now() + step).await?;
+        let Expired { owners, is_last, began_us } = expired;
+        due_by_us = due_by_us.or(began_us);
         meters.cleaned.add(owners.len() as u64);
         gone += owners.len() as u64;
         let owners: Vec<Owner> = owners.into_iter().collect::<BTreeSet<_>>().into_iter().collect();

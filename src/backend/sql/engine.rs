@@ -64,8 +64,9 @@ pub(super) trait Engine: Send + Sync + 'static {
         end: Instant,
     ) -> Result<Vec<Vec<u8>>>;
 
-    /// Takes away some of what has expired, but for what others work on.
-    async fn expire(&self, end: Instant) -> Result<Expired>;
+    /// Takes away some of what has expired, but for what others work on; first what cleaning was to look at first,
+    /// and only what that was to be by `due_by_us`, where it is given.
+    async fn expire(&self, due_by_us: Option<i64>, end: Instant) -> Result<Expired>;
 
     /// Those of the next sessions and users that seem to hold nothing. The cursor moves on.
     async fn scan(&self, cursor: &mut Cursor, end: Instant) -> Result<Vec<Owner>>;
@@ -87,8 +88,10 @@ pub(super) type Owner = (Vec<u8>, Vec<u8>);
 pub(super) struct Expired {
     /// Whose it was, row by row.
     pub(super) owners: Vec<Owner>,
-    /// Whether there was no more to look at.
+    /// Whether it was not full: there was no more to look at.
     pub(super) is_last: bool,
+    /// When it began, by the server's clock, where what lives on may come due again.
+    pub(super) began_us: Option<i64>,
 }
 
 /// How far the scans for empty namespaces have come.

@@ -8,7 +8,7 @@
 //!
 //!   usr  u            ◄── a user; '' for the global keys
 //!   sess u, s         ◄── a session of it; s = '' for the user's own keys
-//!   kv   u, s, k      v, version, created, deadline, sliding TTL, last deadline
+//!   kv   u, s, k      v, version, created, deadline, sliding TTL, last deadline; when cleaning looks
 //! ```
 //!
 //! Ids and keys are byte strings (`bytea`, `VARBINARY`), compared byte for byte, of any characters.
@@ -34,7 +34,8 @@
 //!
 //! **Cleaning.** Expired rows, and the rows of users and sessions that hold nothing, are invisible; a
 //! task of each storage takes them away in bounded batches and skips what others work on
-//! (`FOR UPDATE SKIP LOCKED`).
+//! (`FOR UPDATE SKIP LOCKED`). On PostgreSQL it looks at an item when the earliest deadline that the item had since it
+//! last did has passed, and comes back at that of now where the item lives on, as a timing wheel does.
 //!
 //! **Failure.** Every call ends at its timeout, that of the client unless it has one of its own. What
 //! was sent may still be carried out: see [`Options::with_timeout`]. Nothing is sent twice, except what

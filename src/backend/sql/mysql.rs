@@ -424,7 +424,7 @@ impl Engine for MySqlEngine {
         self.pool.run(end, list).await
     }
 
-    async fn expire(&self, end: Instant) -> Result<Expired> {
+    async fn expire(&self, _: Option<i64>, end: Instant) -> Result<Expired> {
         let expire = |mut lease: Lease<MySql>| async move {
             let owners = self.expire_in(&mut lease).await;
             (lease, owners)

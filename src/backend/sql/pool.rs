@@ -213,7 +213,7 @@ impl<DB: Session> Pool<DB> {
     where
         C: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send,
     {
-        // Where it stands: it has several KiB, and to copy them would take a tenth of the client's time.
+        // Pinned here, so that its several KiB are not moved once more.
         let attempts = pin!(async {
             let mut retries = 0;
             loop {

@@ -83,11 +83,20 @@ impl PostgresEngine {
     }
 
     /// Makes or updates the tables inside one transaction, under a lock that all instances know.
-    async fn migrate_in(&self, lease: &mut Lease<Postgres>) -> Result<i64, sqlx::Error> {
+    ///
+    /// Those that were found are updated, wherever on the search path they are: the first schema of it may have been
+    /// made since.
+    async fn migrate_in(
+        &self,
+        are_there: bool,
+        lease: &mut Lease<Postgres>,
+    ) -> Result<i64, sqlx::Error> {
         lease.begin().await?;
         let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1 || current_schema(), 0))";
         query(lock).bind(&self.tables.schema).execute(lease.next()).await?;
-        raw_sql(AssertSqlSafe(self.tables.first_step())).execute(lease.next()).await?;
+        if !are_there {
+            raw_sql(AssertSqlSafe(self.tables.first_step())).execute(lease.next()).await?;
+        }
         let version = self.version(lease.next()).await?;
         for step in self.tables.postgres_steps(version) {
             raw_sql(AssertSqlSafe(step)).execute(lease.next()).await?;
@@ -107,12 +116,13 @@ impl Engine for PostgresEngine {
     async fn migrate(&self, end: Instant) -> Result<usize> {
         let migrate = |mut lease: Lease<Postgres>| async move {
             let answer = async {
-                match self.version(lease.next()).await {
+                let are_there = match self.version(lease.next()).await {
                     Ok(version) if version >= schema::POSTGRES => return Ok(version),
-                    Err(error) if code(&error).as_deref() != Some("42P01") => return Err(error),
-                    _ => {}
-                }
-                self.migrate_in(&mut lease).await
+                    Ok(_) => true,
+                    Err(error) if code(&error).as_deref() == Some("42P01") => false,
+                    Err(error) => return Err(error),
+                };
+                self.migrate_in(are_there, &mut lease).await
             };
             let answer = answer.await;
             (lease, answer)
@@ -124,7 +134,7 @@ impl Engine for PostgresEngine {
     async fn get(&self, at: At<'_>, key: &str, end: Instant) -> Result<Option<Stored>> {
         let get = |mut lease: Lease<Postgres>| async move {
             let get = query(self.sql.get.clone()).bind(at.user).bind(at.session);
-            // The answer to its end: the driver for MariaDB and MySQL would leave with the first row.
+            // This driver reads the answer to its end, so that a connection that goes back has said all.
             let row = get.bind(key.as_bytes()).fetch_optional(lease.next()).await;
             (lease, row.and_then(|row| row.as_ref().map(stored).transpose()))
         };
@@ -330,18 +340,22 @@ impl Engine for PostgresEngine {
         self.pool.run(end, list).await
     }
 
-    async fn expire(&self, end: Instant) -> Result<Expired> {
+    async fn expire(&self, due_by_us: Option<i64>, end: Instant) -> Result<Expired> {
         let expire = |mut lease: Lease<Postgres>| async move {
-            let rows = query(self.sql.expire.clone()).fetch_all(lease.next()).await;
+            let expire = query(self.sql.expire.clone()).bind(due_by_us);
+            let rows = expire.fetch_all(lease.next()).await;
             let expired = rows.and_then(|rows| {
+                // There is one where nothing went, with nobody in it.
+                let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+                let is_last = first.try_get::<i64, _>(0)? < BATCH as i64;
+                let began_us = moment(first, 1)?;
                 let mut owners = Vec::with_capacity(rows.len());
                 for row in &rows {
-                    // Nobody, for a row that lives on.
-                    if let Some(user) = row.try_get(0)? {
-                        owners.push((user, row.try_get(1)?));
+                    if let Some(user) = row.try_get(2)? {
+                        owners.push((user, row.try_get(3)?));
                     }
                 }
-                Ok(Expired { owners, is_last: rows.len() < BATCH })
+                Ok(Expired { owners, is_last, began_us })
             });
             (lease, expired)
         };

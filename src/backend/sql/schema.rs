@@ -10,9 +10,9 @@
 //! on MariaDB and MySQL microseconds after 1970. `ttl` is the microseconds of a sliding TTL. Each but `created`
 //! is null where there is none.
 //!
-//! `due`, on PostgreSQL, is when cleaning looks at the item: not after `exp`, and null only if `exp` is. A write
-//! that moves `exp` further away leaves it, so that no index changes and the server need not add to any (a
-//! heap-only tuple; the seventh part of what it executes for a `set`); cleaning moves it where the item lives on.
+//! `due`, on PostgreSQL, is from when on cleaning looks at the item: not later than `exp`, and null only if `exp` is.
+//! A write that moves `exp` further away leaves it. So nothing changes that has an index, and where the page has
+//! room the server adds to none (a heap-only tuple). Cleaning moves it where the item lives on.
 //!
 //! A step that was released is never changed: the next one changes what it left.
 
@@ -96,9 +96,10 @@ impl Tables {
         let second =
             vec![format!("ALTER TABLE {kv} {}", moments.join(", ")), self.write_version(2)];
         let third = vec![
+            format!("DROP INDEX IF EXISTS {kv}_exp"),
             format!("ALTER TABLE {kv} ADD due timestamptz"),
-            format!("UPDATE {kv} SET due = exp WHERE exp IS NOT NULL"),
-            format!("DROP INDEX {kv}_exp"),
+            // Not by an update, which would leave each row twice, and look at its foreign key.
+            format!("ALTER TABLE {kv} ALTER due TYPE timestamptz USING exp"),
             format!("CREATE INDEX {kv}_due ON {kv} (due)"),
             self.write_version(3),
         ];

@@ -77,6 +77,6 @@ impl MySqlEngine {
             delete.execute(lease.next()).await?;
         }
         lease.commit().await?;
-        Ok(Expired { is_last: owners.len() < BATCH, owners })
+        Ok(Expired { is_last: owners.len() < BATCH, owners, began_us: None })
     }
 }

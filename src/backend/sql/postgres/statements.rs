@@ -26,7 +26,11 @@ const COLUMNS: &str = "v, ver, created, exp, ttl, last, now()";
 /// are chained by counts, which have to be known before the next one begins. A put asks for the session's
 /// row after its key's, but only for a key that is new: no deletion waits for what it cannot see.
 ///
-/// Where `exp` moves, `due` becomes the earlier of the two (`LEAST`, which passes over nulls).
+/// Where `exp` may move, `due` becomes the earlier of itself and the new `exp` (`LEAST`, which passes over nulls).
+///
+/// A batch of `expire` is what was due by a moment, as it is once its rows are locked. What somebody has written since
+/// the statement began is locked in its new version, which the statement's other parts do not see: it stays as it is,
+/// and due, for the next one. So the batch says how many rows it looked at, not only which went.
 pub(super) struct Statements {
     pub(super) get: SqlStr,
     pub(super) get_many: SqlStr,
@@ -166,12 +170,14 @@ impl Statements {
             )),
             expire: text(format!(
                 "WITH d AS MATERIALIZED (SELECT ctid, exp <= {BEGAN} AS is_over FROM {kv} \
-                  WHERE due <= {BEGAN} ORDER BY due LIMIT {BATCH} FOR UPDATE SKIP LOCKED), \
+                  WHERE due <= LEAST({BEGAN}, timestamptz 'epoch' + $1 * {US}) \
+                  ORDER BY due LIMIT {BATCH} FOR UPDATE SKIP LOCKED), \
                  lives AS (UPDATE {kv} SET due = exp WHERE ctid = ANY (ARRAY \
-                  (SELECT ctid FROM d WHERE is_over IS NOT TRUE)) RETURNING 1), \
+                  (SELECT ctid FROM d WHERE is_over IS NOT TRUE))), \
                  gone AS (DELETE FROM {kv} WHERE ctid = ANY (ARRAY \
                   (SELECT ctid FROM d WHERE is_over)) RETURNING u, s) \
-                 SELECT u, s FROM gone UNION ALL SELECT NULL, NULL FROM lives"
+                 SELECT n, {BEGAN}, u, s FROM (SELECT count(*) FROM d) AS looked_at (n) \
+                 LEFT JOIN gone ON true"
             )),
             scan_sessions: text(format!(
                 "SELECT u, s, {no_key} FROM {sess} WHERE (u, s) > ($1, $2) ORDER BY u, s LIMIT {BATCH}"
