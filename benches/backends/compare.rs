@@ -1,14 +1,9 @@
-//! Calls of several clients in turns, and many at once.
+//! Calls of two clients in turns, and many at once.
 
 use std::time::{Duration, Instant};
 
 /// Calls at once.
 const AT_ONCE: usize = 64;
-
-/// Calls of one client before it is the next one's turn. Most of them find the processor's caches as their own
-/// client left them; with turns of one call all find what the others left, which costs the larger client more. A
-/// program that does much between two calls is nearer to that.
-const TURN: usize = 20;
 
 /// For how long many are made at once, each time.
 const PASS: Duration = Duration::from_millis(700);
@@ -54,27 +49,75 @@ pub(crate) fn print_head() {
     );
 }
 
-/// One call at a time, in turns of some; then many at once, each for a while.
+/// One call at a time, of each beside the one by hand; then many at once, each for a while.
+///
+/// The two take turns call by call, so that each finds what the other left of the processor's caches, as in a program
+/// that does something else in between. With more than two at a time, those that use the bare driver would keep
+/// what they have in common in the caches for each other. The first of `all` gives the row of the one by hand.
 pub(crate) async fn compare(what: &str, all: &[Who], rounds: usize, contest: &impl Contest) {
-    let mut times = vec![Vec::with_capacity(rounds); all.len()];
-    let mut sent = vec![0; all.len()];
-    for start in (0..rounds).step_by(TURN) {
-        for turn in 0..all.len() {
-            let index = (start / TURN + turn) % all.len();
-            let who = all[index];
-            let rounds = start..(start + TURN).min(rounds);
-            for round in rounds.clone() {
-                contest.before(who, round).await;
-            }
-            let before = contest.sent(who);
-            for round in rounds {
-                let begun = Instant::now();
-                contest.call(who, round).await;
-                times[index].push(begun.elapsed());
-            }
-            sent[index] += contest.sent(who).unwrap_or(0) - before.unwrap_or(0);
+    let mut rows = Vec::with_capacity(all.len());
+    for &who in all.iter().filter(|&&who| who != Who::ByHand) {
+        let pair = [who, Who::ByHand];
+        let [one, by_hand] = in_turns(pair, rounds, contest).await;
+        if rows.is_empty() {
+            rows.extend([(who, one, by_hand), (Who::ByHand, by_hand, by_hand)]);
+        } else {
+            rows.push((who, one, by_hand));
         }
     }
+    let many = at_once(all, rounds, contest).await;
+    for (who, times, by_hand) in rows {
+        let statements = match contest.sent(who) {
+            Some(_) => format!("{:.2}", times.sent as f64 / rounds as f64),
+            None => "-".to_owned(),
+        };
+        let index = all.iter().position(|&one| one == who).expect("each has a row");
+        println!(
+            "{what:12} {:11} {:10.1} {:10.1} {:13.0} {:+18.1} % {statements:>12}",
+            who.name(),
+            times.p50_us,
+            times.p99_us,
+            many[index],
+            (times.p50_us / by_hand.p50_us - 1.0) * 100.0,
+        );
+    }
+}
+
+/// What calls took, and how many statements they sent.
+#[derive(Clone, Copy)]
+struct Times {
+    p50_us: f64,
+    p99_us: f64,
+    sent: u64,
+}
+
+/// Calls of two, one after the other, once all is made that they need.
+async fn in_turns(pair: [Who; 2], rounds: usize, contest: &impl Contest) -> [Times; 2] {
+    let mut times = pair.map(|_| Vec::with_capacity(rounds));
+    let mut sent = [0; 2];
+    for round in 0..rounds {
+        for who in pair {
+            contest.before(who, round).await;
+        }
+    }
+    for round in 0..rounds {
+        for index in [0, 1] {
+            let before = contest.sent(pair[index]);
+            let begun = Instant::now();
+            contest.call(pair[index], round).await;
+            times[index].push(begun.elapsed());
+            sent[index] += contest.sent(pair[index]).unwrap_or(0) - before.unwrap_or(0);
+        }
+    }
+    [0, 1].map(|index| {
+        times[index].sort_unstable();
+        let at = |share| times[index][(rounds as f64 * share) as usize].as_secs_f64() * 1e6;
+        Times { p50_us: at(0.5), p99_us: at(0.99), sent: sent[index] }
+    })
+}
+
+/// Calls a second of each.
+async fn at_once(all: &[Who], rounds: usize, contest: &impl Contest) -> Vec<f64> {
     let mut many = vec![0.0; all.len()];
     for pass in 0..2 * all.len() {
         let index = pass % all.len();
@@ -92,27 +135,7 @@ pub(crate) async fn compare(what: &str, all: &[Who], rounds: usize, contest: &im
         }
         many[index] = f64::max(many[index], done as f64 / took.as_secs_f64());
     }
-    for times in &mut times {
-        times.sort_unstable();
-    }
-    let at = |index: usize, share: f64| {
-        times[index][(rounds as f64 * share) as usize].as_secs_f64() * 1e6
-    };
-    let by_hand = all.iter().position(|&who| who == Who::ByHand).expect("it is the measure");
-    for (index, &who) in all.iter().enumerate() {
-        let statements = match contest.sent(who) {
-            Some(_) => format!("{:.2}", sent[index] as f64 / rounds as f64),
-            None => "-".to_owned(),
-        };
-        println!(
-            "{what:12} {:11} {:10.1} {:10.1} {:13.0} {:+18.1} % {statements:>12}",
-            who.name(),
-            at(index, 0.5),
-            at(index, 0.99),
-            many[index],
-            (at(index, 0.5) / at(by_hand, 0.5) - 1.0) * 100.0,
-        );
-    }
+    many
 }
 
 /// Polls all of them until all are done.

@@ -6,7 +6,8 @@
 //! cargo bench --features redis,postgres,mysql --bench backends -- redis://127.0.0.1:6379
 //! ```
 //!
-//! Up to four do it in turns of 20 calls, so that they share whatever else the machine does:
+//! Each is called in turn with the one by hand, call by call, so that both share whatever else the machine does, and
+//! has connections of its own:
 //!
 //! - `scopecache`;
 //! - `by hand`: the driver alone with commands, scripts or statements that keep the same promises (ids of any

@@ -75,7 +75,7 @@ impl Contest for Gets<'_> {
 
 impl Contest for Deletions<'_> {
     async fn before(&self, who: Who, round: usize) {
-        let user = format!("user {round}");
+        let user = format!("{who:?} {round}");
         for session in SESSIONS {
             if who == Who::Scopecache {
                 let items = KEYS.map(|key| (key, Bytes::from_static(&VALUE)));
@@ -90,7 +90,7 @@ impl Contest for Deletions<'_> {
     }
 
     async fn call(&self, who: Who, round: usize) {
-        let user = format!("user {round}");
+        let user = format!("{who:?} {round}");
         let removed = match who {
             Who::Scopecache => {
                 let user = Options::new().with_user(&user);

@@ -19,6 +19,8 @@ mod driver;
 const ROUNDS: usize = 4000;
 const DELETIONS: usize = 1000;
 
+const PREFIX: &str = "bench_";
+
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// As many as a storage has if nothing else is said.
@@ -32,7 +34,9 @@ const ADA: Options<'_> = Options::new().with_user_session("ada", "s");
 
 struct Bench {
     storage: SqlStorage,
-    hand: Hand,
+    /// Each of those beside it has connections of its own, as the storage has: a server's process that works for
+    /// one client alone, and not for the others in between.
+    hands: [(Who, Hand); 3],
     keys: Vec<String>,
 }
 
@@ -42,13 +46,15 @@ struct Deletions<'b>(&'b Bench);
 
 impl Contest for Gets<'_> {
     async fn call(&self, who: Who, round: usize) {
-        let Bench { storage, hand, keys } = self.0;
+        let Bench { storage, keys, .. } = self.0;
         let key = &keys[round % keys.len()];
         let data = match who {
             Who::Scopecache => storage.get(key, ADA).await.expect("read").expect("there").data,
-            Who::ByHand => black_box(hand.get("ada", "s", key).await.expect("there")).data.into(),
-            Who::Less => hand.less_get("ada", "s", key).await.expect("there").into(),
-            Who::Plain => hand.plain_get(key).await.expect("there").into(),
+            Who::ByHand => {
+                black_box(self.0.hand(who).get("ada", "s", key).await.expect("there")).data.into()
+            }
+            Who::Less => self.0.hand(who).less_get("ada", "s", key).await.expect("there").into(),
+            Who::Plain => self.0.hand(who).plain_get(key).await.expect("there").into(),
         };
         assert_eq!(data.len(), VALUE.len());
     }
@@ -60,15 +66,15 @@ impl Contest for Gets<'_> {
 
 impl Contest for Sets<'_> {
     async fn call(&self, who: Who, round: usize) {
-        let Bench { storage, hand, keys } = self.0;
+        let Bench { storage, keys, .. } = self.0;
         let key = &keys[round % keys.len()];
         match who {
             Who::Scopecache => {
                 let value = Bytes::from_static(&VALUE);
                 storage.set(key, value, ADA.with_ttl(DAY)).await.expect("stored");
             }
-            Who::ByHand | Who::Less => hand.set("ada", "s", key).await,
-            Who::Plain => hand.plain_set(key).await,
+            Who::ByHand | Who::Less => self.0.hand(who).set("ada", "s", key).await,
+            Who::Plain => self.0.hand(who).plain_set(key).await,
         }
     }
 
@@ -79,7 +85,7 @@ impl Contest for Sets<'_> {
 
 impl Contest for Deletions<'_> {
     async fn before(&self, who: Who, round: usize) {
-        let user = format!("user {round}");
+        let user = format!("{who:?} {round}");
         for session in SESSIONS {
             match who {
                 Who::Scopecache => {
@@ -89,7 +95,7 @@ impl Contest for Deletions<'_> {
                 }
                 _ => {
                     for key in KEYS {
-                        self.0.hand.set(&user, session, key).await;
+                        self.0.hand(who).set(&user, session, key).await;
                     }
                 }
             }
@@ -97,14 +103,14 @@ impl Contest for Deletions<'_> {
     }
 
     async fn call(&self, who: Who, round: usize) {
-        let user = format!("user {round}");
+        let user = format!("{who:?} {round}");
         let removed = match who {
             Who::Scopecache => {
                 let user = Options::new().with_user(&user);
                 self.0.storage.delete(user).await.expect("deleted").entries
             }
-            Who::Less => self.0.hand.less_delete_user(&user).await,
-            _ => self.0.hand.delete_user(&user).await,
+            Who::Less => self.0.hand(who).less_delete_user(&user).await,
+            _ => self.0.hand(who).delete_user(&user).await,
         };
         assert_eq!(removed, (SESSIONS.len() * KEYS.len()) as u64);
     }
@@ -115,11 +121,17 @@ impl Contest for Deletions<'_> {
 }
 
 impl Bench {
+    fn hand(&self, who: Who) -> &Hand {
+        let (_, hand) =
+            self.hands.iter().find(|(whose, _)| *whose == who).expect("the storage is no hand");
+        hand
+    }
+
     fn sent(&self, who: Who) -> Option<u64> {
         Some(match who {
             Who::Scopecache => self.storage.figures().statements,
             // Relaxed: a count of calls that have answered.
-            _ => self.hand.sent.load(Ordering::Relaxed),
+            _ => self.hand(who).sent.load(Ordering::Relaxed),
         })
     }
 }
@@ -148,9 +160,6 @@ impl Hand {
         let mut idle = Vec::new();
         for _ in 0..CONNECTIONS {
             idle.push(Driver::connect(url).await);
-        }
-        for statement in idle[0].tables() {
-            idle[0].say(&statement).await;
         }
         let places = Semaphore::new(CONNECTIONS);
         Self { idle: Mutex::new(idle), places, sent: AtomicU64::new(0) }
@@ -274,21 +283,29 @@ async fn in_time<T>(call: impl Future<Output = T>) -> T {
 
 pub(crate) async fn run(url: &str) {
     let mut driver = Driver::connect(url).await;
-    let storage = SqlOptions::new().prefix("bench_").max_connections(CONNECTIONS);
+    let storage = SqlOptions::new().prefix(PREFIX).max_connections(CONNECTIONS);
     // Nobody cleans meanwhile, neither here nor by hand.
     let storage = storage.clean_every(None).timeout(TIMEOUT);
     for statement in driver.no_disk() {
         driver.say(statement).await;
     }
+    for statement in driver.tables(PREFIX) {
+        driver.say(&statement).await;
+    }
     let bench = Bench {
         storage: storage.connect(url).await.expect("connects"),
-        hand: Hand::new(url).await,
+        hands: [
+            (Who::ByHand, Hand::new(url).await),
+            (Who::Less, Hand::new(url).await),
+            (Who::Plain, Hand::new(url).await),
+        ],
         keys: (0..1000).map(|index| format!("key {index}")).collect(),
     };
     print_head();
     // By hand a set that keeps less would not be simpler.
     let who = &[Who::Scopecache, Who::ByHand, Who::Plain];
     compare("set", who, ROUNDS, &Sets(&bench)).await;
+    driver.settle().await;
     compare("get", Who::ALL, ROUNDS, &Gets(&bench)).await;
     let who = &[Who::Scopecache, Who::ByHand, Who::Less];
     compare("delete_user", who, DELETIONS, &Deletions(&bench)).await;

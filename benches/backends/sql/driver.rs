@@ -170,13 +170,18 @@ impl Driver {
         }
     }
 
-    /// What makes the tables anew.
-    pub(super) fn tables(&self) -> Vec<String> {
+    /// What makes the tables anew, and leaves none of the storage's, whose names begin with `prefix`.
+    pub(super) fn tables(&self, prefix: &str) -> Vec<String> {
         let (id, value, time) = match self {
             Self::Postgres(_) => ("bytea", "bytea", "timestamptz"),
             Self::MySql(_) => ("VARBINARY(256)", "LONGBLOB", "BIGINT"),
         };
-        vec![
+        let of_storage = ["kv", "sess", "usr", "schema"].map(|table| format!("{prefix}{table}"));
+        let mut statements = vec![format!("DROP TABLE IF EXISTS {}", of_storage.join(", "))];
+        if let Self::Postgres(_) = self {
+            statements.push(format!("DROP DOMAIN IF EXISTS {prefix}key"));
+        }
+        statements.extend([
             "DROP TABLE IF EXISTS hand_kv, hand_sess, hand_usr, plain".to_owned(),
             format!("CREATE TABLE hand_usr (u {id} NOT NULL, PRIMARY KEY (u))"),
             format!(
@@ -191,7 +196,15 @@ impl Driver {
             ),
             "CREATE INDEX hand_exp ON hand_kv (exp)".to_owned(),
             format!("CREATE TABLE plain (k {id} NOT NULL, v {value} NOT NULL, PRIMARY KEY (k))"),
-        ]
+        ]);
+        statements
+    }
+
+    /// Takes away what writes have left in the tables, where the server does not do so as it goes.
+    pub(super) async fn settle(&mut self) {
+        if let Self::Postgres(_) = self {
+            self.say("VACUUM").await;
+        }
     }
 
     pub(super) async fn say(&mut self, statement: &str) {
