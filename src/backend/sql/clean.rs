@@ -1,8 +1,8 @@
 //! Takes away what has expired, and the rows of namespaces that hold nothing.
 //!
-//! What has expired is invisible already, and so is an empty namespace: nobody waits for it, but who writes to an
-//! item that has come due and lives on (PostgreSQL), for its batch. Batches are bounded, and rows that anybody works on are left for the next time, so that any number of
-//! instances clean the same tables at once.
+//! Nobody waits for it: what has expired is invisible already, and so is an empty namespace. Only who writes to an
+//! item that came due and lives on (PostgreSQL) waits for its batch. Batches are bounded, and rows that anybody
+//! works on are left for the next time, so that any number of instances clean the same tables at once.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};

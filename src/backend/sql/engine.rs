@@ -64,8 +64,8 @@ pub(super) trait Engine: Send + Sync + 'static {
         end: Instant,
     ) -> Result<Vec<Vec<u8>>>;
 
-    /// Takes away some of what has expired, but for what others work on; first what cleaning was to look at first,
-    /// and only what that was to be by `due_by_us`, where it is given.
+    /// Takes away some of what has expired, but for what others work on. What came due first goes first; what came
+    /// due after `due_by_us`, where it is given, is left if it may live on.
     async fn expire(&self, due_by_us: Option<i64>, end: Instant) -> Result<Expired>;
 
     /// Those of the next sessions and users that seem to hold nothing. The cursor moves on.

@@ -34,8 +34,8 @@
 //!
 //! **Cleaning.** Expired rows, and the rows of users and sessions that hold nothing, are invisible; a
 //! task of each storage takes them away in bounded batches and skips what others work on
-//! (`FOR UPDATE SKIP LOCKED`). On PostgreSQL it looks at an item when the earliest deadline that the item had since it
-//! last did has passed, and comes back at that of now where the item lives on, as a timing wheel does.
+//! (`FOR UPDATE SKIP LOCKED`). On PostgreSQL a deadline that moves further away leaves its place in the index
+//! behind: cleaning comes by at the earlier one, finds the item alive, and moves its place then, as a timing wheel does.
 //!
 //! **Failure.** Every call ends at its timeout, that of the client unless it has one of its own. What
 //! was sent may still be carried out: see [`Options::with_timeout`]. Nothing is sent twice, except what
