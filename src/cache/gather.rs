@@ -9,7 +9,9 @@
 //!
 //! A walk begins when the cache has grown by an eighth, and every ten minutes: what is overwritten may
 //! stand elsewhere. It counts entries by stretch, some buckets a step, and then moves one stretch a
-//! step: the system holds the program's memory map for about a fifth of a millisecond meanwhile.
+//! step, for which the system takes a fifth of a millisecond to some; who needs what stands there
+//! waits for it. So nothing is moved that is about to go: once an eighth of the entries is gone, what
+//! a walk has found no longer holds, and the next one waits until no more goes.
 
 use std::mem;
 
@@ -23,6 +25,8 @@ use crate::value::{Extent, INLINE_BYTES, Value};
 
 /// How long a walk's findings hold at most.
 const PERIOD: Nanos = 600 * 1_000_000_000;
+/// How long after the entries have become fewer no walk begins.
+const CALM: Nanos = 10 * 1_000_000_000;
 /// With fewer entries a cache fits into what the processor's table of addresses covers.
 const FEW_ENTRIES: u64 = 8 << 10;
 /// The part of a stretch that has to be taken by entries: what is moved becomes resident as a whole.
@@ -34,10 +38,14 @@ const MOVE_WORTH: usize = 512;
 #[derive(Default)]
 pub(super) struct Gather {
     stage: Stage,
-    /// Entries when the last walk began.
+    /// Entries when the last walk began, or fewer if there were fewer since.
     known: u64,
     /// When it began.
     began: Nanos,
+    /// The most entries since they have last become fewer.
+    most: u64,
+    /// From when on there may be walks again.
+    calm: Nanos,
 }
 
 #[derive(Default)]
@@ -62,9 +70,11 @@ impl Gather {
         if budget == 0 {
             return 0;
         }
+        let (entries, now) = (core.entries(), core.now());
+        self.look(entries, now);
         match &mut self.stage {
             Stage::Idle => {
-                if self.is_due(core.entries(), core.now()) && memory::has_huge_pages() {
+                if self.is_due(entries, now) && memory::has_huge_pages() {
                     self.stage = Stage::Counting(0, AHashMap::new());
                     return 1;
                 }
@@ -102,15 +112,26 @@ impl Gather {
         }
     }
 
+    /// Takes note of how many entries there are, and gives up a walk where an eighth has gone.
+    fn look(&mut self, entries: u64, now: Nanos) {
+        self.most = self.most.max(entries);
+        if entries >= self.most - self.most / 8 {
+            return;
+        }
+        self.most = entries;
+        self.calm = now.saturating_add(CALM);
+        // What comes next may stand elsewhere; and where a walk ends early, what is left waits for one.
+        self.known = if self.is_pending() { 0 } else { self.known.min(entries) };
+        self.stage = Stage::Idle;
+    }
+
     /// Whether a walk is to begin, in a cache with so many entries; takes note of them.
     fn is_due(&mut self, entries: u64, now: Nanos) -> bool {
         let grew = entries > self.known + self.known / 8 + FEW_ENTRIES;
-        let due = grew || (entries > FEW_ENTRIES && now.saturating_sub(self.began) >= PERIOD);
+        let long_ago = entries > FEW_ENTRIES && now.saturating_sub(self.began) >= PERIOD;
+        let due = now >= self.calm && (grew || long_ago);
         if due {
             self.began = now;
-        }
-        // Once half is gone, what comes next may stand elsewhere.
-        if due || entries < self.known / 2 {
             self.known = entries;
         }
         due
@@ -147,13 +168,43 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_lost_half_is_looked_at_again_when_it_grows() {
+    fn a_walk_is_given_up_once_an_eighth_has_gone_and_what_is_left_gets_its_own() {
         let mut gather = Gather::default();
         assert!(gather.is_due(1_000_000, 0));
-        assert!(!gather.is_due(500_000, 0));
-        assert!(!gather.is_due(1_000_000, 0), "as many as before");
-        assert!(!gather.is_due(499_999, 0));
+        gather.stage = Stage::Moving(vec![0]);
+        gather.look(1_000_000, 0);
+        gather.look(875_000, 1);
+        assert!(gather.is_pending());
+        gather.look(874_999, 2);
+        assert!(!gather.is_pending(), "more than an eighth has gone");
+        assert!(!gather.is_due(874_999, 1 + CALM));
+        gather.look(800_000, 3 + CALM);
+        assert!(gather.is_due(800_000, 2 + CALM), "a few more do not matter");
+    }
+
+    #[test]
+    fn no_walk_begins_while_entries_go() {
+        let mut gather = Gather::default();
+        gather.look(1_000_000, 0);
+        for second in 1..30 {
+            let (entries, now) = (1_000_000 - second * 30_000, second * 1_000_000_000);
+            gather.look(entries, now);
+            assert!(second < 5 || !gather.is_due(entries, now), "after {second} seconds");
+        }
+        gather.look(130_000, 29 * 1_000_000_000 + CALM);
+        assert!(gather.is_due(130_000, 29 * 1_000_000_000 + CALM));
+    }
+
+    #[test]
+    fn a_cache_that_became_smaller_is_looked_at_again_when_it_grows() {
+        let mut gather = Gather::default();
+        gather.look(1_000_000, 0);
         assert!(gather.is_due(1_000_000, 0));
+        gather.look(900_000, 0);
+        assert!(!gather.is_due(1_000_000, CALM), "as many as before");
+        gather.look(500_000, 0);
+        assert!(!gather.is_due(562_500 + FEW_ENTRIES, CALM), "what is left stands where it was");
+        assert!(gather.is_due(562_501 + FEW_ENTRIES, CALM));
     }
 
     #[test]
