@@ -83,6 +83,10 @@ pub(crate) struct Settings<V: Value> {
     /// Whether a full cache may refuse a large entry that it does not know.
     pub(crate) judges_large: bool,
     /// Maintenance moves entries to huge pages.
+    #[cfg_attr(
+        any(scopecache_loom, scopecache_shuttle),
+        expect(dead_code, reason = "models have no pages")
+    )]
     pub(crate) huge_pages: bool,
     /// The bound on the number of entries.
     pub(crate) max_entries: Option<u64>,
@@ -169,7 +173,7 @@ impl<V: Value, S> Core<V, S> {
             shard_shift: (table.buckets() / shards).trailing_zeros(),
             shards: (0..shards).map(|_| CachePadded::new(shard())).collect(),
             stashes: (0..shards)
-                .map(|_| CachePadded::new(Stash::new(batch_bytes, spare_bytes)))
+                .map(|number| CachePadded::new(Stash::new(number, batch_bytes, spare_bytes)))
                 .collect(),
             table,
             directory: Directory::new(shortcuts, settings.user_quota.unwrap_or(NO_QUOTA)),
@@ -186,7 +190,7 @@ impl<V: Value, S> Core<V, S> {
             #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
             driver: std::sync::OnceLock::new(),
             readers_stall: AtomicBool::new(false),
-            retired: Arc::new(Retired::new()),
+            retired: Arc::new(Retired::new(shards)),
             refreshed: Refreshed::default(),
         }
     }

@@ -43,7 +43,7 @@ impl<V: Value, S> Core<V, S> {
             stash.hand_over(&self.retired, &guard);
         }
         guard.flush();
-        self.retired.free_ready();
+        self.stashes.iter().for_each(|stash| stash.take_ready(&self.retired));
     }
 
     /// Before a write, without a guard: makes sure that what it retires stays within the bound.

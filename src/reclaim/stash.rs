@@ -5,7 +5,7 @@
 //!                       │                            head's high bits tell what it holds)
 //!                       │ past `batch_bytes`, or when anybody asks
 //!                       ▼
-//!             one deferred closure puts the whole list among what is ready
+//!             one deferred closure puts the whole list among what is ready, by stash
 //!                       │ when somebody hands over, or maintains
 //!                       ▼
 //!             spare lists, as far as they go ──► freed one by one by those who write,
@@ -14,13 +14,13 @@
 //!                    freed
 //! ```
 //!
-//! Handing a batch over later than its objects were unlinked only delays their freeing. The
-//! closures of crossbeam-epoch run on any thread that takes a guard, readers included: so they
-//! free nothing themselves, or one get in a thousand would free hundreds of entries.
+//! Handing a batch over later than its objects were unlinked only delays their freeing.
 //!
 //! An allocator is slow at what a cache does to it: hundreds of blocks freed in a row, by a thread
 //! that did not allocate them, overflow what it keeps for each thread, and are merged and split
-//! again. A block that goes from one entry to the next never comes there.
+//! again, under a lock for which whoever allocates waits. A block that goes from one entry to the
+//! next never comes there. So a batch comes back to the stash that it was taken off: what a shard's
+//! writers retire is what they need next.
 //!
 //! # Bytes
 //!
@@ -95,6 +95,8 @@ const UNIT: u64 = 16;
 pub(crate) struct Stash<T: Retire> {
     /// The object on top, and above it the units of all that lie here.
     head: AtomicPtr<T>,
+    /// Which of its cache's it is.
+    number: usize,
     batch_bytes: u64,
     /// `None`: nothing is kept for writers.
     spare: Option<TryLock<Spare<T>>>,
@@ -103,13 +105,13 @@ pub(crate) struct Stash<T: Retire> {
 impl<T: Retire> Stash<T> {
     /// A stash that hands itself over whenever it holds more than `batch_bytes`, and keeps up to
     /// `most_spare_bytes` for writers beside a batch that they are at.
-    pub(crate) fn new(batch_bytes: u64, most_spare_bytes: u64) -> Self {
+    pub(crate) fn new(number: usize, batch_bytes: u64, most_spare_bytes: u64) -> Self {
         // In models of the engine the lock would be one more step to branch at. AddressSanitizer
         // shall see whatever is read after its end, of which it hears from the allocator alone.
         let keeps_none =
             cfg!(any(scopecache_loom, scopecache_shuttle, scopecache_keeps_no_memory, fuzzing));
         let spare = (!keeps_none).then(|| TryLock::new(Spare::new(most_spare_bytes)));
-        Self { head: AtomicPtr::new(ptr::null_mut()), batch_bytes, spare }
+        Self { head: AtomicPtr::new(ptr::null_mut()), number, batch_bytes, spare }
     }
 
     /// Bytes that lie here, not yet handed over; see the head of this file.
@@ -153,7 +155,7 @@ impl<T: Retire> Stash<T> {
             let total = u64::from(tagged::tag(head)) + units;
             let Ok(tag) = u16::try_from(total) else {
                 // Many threads at once are about to hand over; no word holds what they have pushed.
-                self.hand_over(retired, guard);
+                self.hand_over_now(retired, guard);
                 // Relaxed: as above.
                 head = self.head.load(Ordering::Relaxed);
                 continue;
@@ -170,7 +172,7 @@ impl<T: Retire> Stash<T> {
         };
         counted();
         if total * UNIT > self.batch_bytes {
-            self.hand_over(retired, guard);
+            self.hand_over_now(retired, guard);
         }
     }
 
@@ -184,7 +186,14 @@ impl<T: Retire> Stash<T> {
         guard: &Guard,
     ) {
         self.defer(Batch::new(object, bytes), retired, guard);
+        self.hand_over_now(retired, guard);
+    }
+
+    #[inline(never)]
+    fn hand_over_now(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
+        self.take_ready(retired);
         self.hand_over(retired, guard);
+        guard.flush();
     }
 
     /// In models of the engine every object is retired by itself, so that each access is checked
@@ -211,23 +220,26 @@ impl<T: Retire> Stash<T> {
         unsafe { guard.defer(object.cast_const().cast(), free) };
     }
 
-    /// Hands everything here to the epochs, and frees what was handed over long enough ago, or
-    /// keeps it for writers.
-    #[inline(never)]
+    /// Hands everything here to the epochs, to be flushed.
     pub(crate) fn hand_over(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
-        retired.take_ready(|batch| self.adopt(batch));
         if let Some(batch) = self.take_all(retired) {
             self.defer(batch, retired, guard);
         }
     }
 
+    /// Keeps for writers what was handed over long enough ago, as far as there is place, and frees the
+    /// rest.
+    #[inline]
+    pub(crate) fn take_ready(&self, retired: &Retired<T>) {
+        retired.take_ready(self.number, |batch| self.adopt(batch));
+    }
+
     fn defer(&self, batch: Box<Batch<T>>, retired: &Arc<Retired<T>>, guard: &Guard) {
         let list = batch.list();
-        let retired = Arc::clone(retired);
+        let (retired, number) = (Arc::clone(retired), self.number);
         // SAFETY: every object was unlinked before it was pushed, hence before this moment, and
         // making the batch ready may happen on any thread.
-        unsafe { guard.defer(list.cast_const().cast(), move || retired.make_ready(batch)) };
-        guard.flush();
+        unsafe { guard.defer(list.cast_const().cast(), move || retired.make_ready(number, batch)) };
     }
 
     /// Takes everything off the stack, and moves its figure to what is retired.

@@ -52,10 +52,19 @@ pub const LEAST_BYTES: usize = size_of::<Object>();
 impl Pile {
     /// An empty one that keeps memory for writers and hands over whenever it holds more.
     pub fn new(batch_bytes: u64) -> Self {
-        let mut stash = Stash::new(batch_bytes, batch_bytes);
+        Self::numbered(0, batch_bytes, Arc::new(Retired::new(2)))
+    }
+
+    /// Another one of the same cache.
+    pub fn beside(&self) -> Self {
+        Self::numbered(1, self.stash.batch_bytes, Arc::clone(&self.retired))
+    }
+
+    fn numbered(number: usize, batch_bytes: u64, retired: Arc<Retired<Object>>) -> Self {
+        let mut stash = Stash::new(number, batch_bytes, batch_bytes);
         // Also where the engine keeps none.
         stash.spare = Some(TryLock::new(super::Spare::new(batch_bytes)));
-        Self { stash, retired: Arc::new(Retired::new()), cleared: Arc::default() }
+        Self { stash, retired, cleared: Arc::default() }
     }
 
     /// Retires a new object.
@@ -98,20 +107,18 @@ impl Pile {
 
     /// Hands over to the epochs.
     pub fn hand_over(&self) {
-        let guard = pin();
-        self.stash.hand_over(&self.retired, &guard);
-        guard.flush();
+        self.stash.hand_over_now(&self.retired, &pin());
     }
 
     /// Takes a batch off and makes it ready at once, as the epochs do some time later.
     pub fn make_ready(&self) {
         let batch = self.stash.take_all(&self.retired);
-        batch.into_iter().for_each(|batch| self.retired.make_ready(batch));
+        batch.into_iter().for_each(|batch| self.retired.make_ready(self.stash.number, batch));
     }
 
     /// Frees what is ready.
     pub fn free_ready(&self) {
-        self.retired.free_ready();
+        self.retired.take_ready(self.stash.number, |_| false);
     }
 
     /// Frees the spare list.

@@ -3,6 +3,8 @@
 use std::alloc::dealloc;
 use std::ptr;
 
+use crossbeam_utils::CachePadded;
+
 use super::Retire;
 use crate::memory::free_one_of_many;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -12,8 +14,8 @@ use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 /// It outlives the cache where a batch does.
 pub(crate) struct Retired<T: Retire> {
     bytes: AtomicU64,
-    /// A stack of batches that no guard keeps any more.
-    ready: AtomicPtr<Batch<T>>,
+    /// For each stash a stack of its batches that no guard keeps any more.
+    ready: Box<[CachePadded<AtomicPtr<Batch<T>>>]>,
 }
 
 /// Objects that were taken off a stash together.
@@ -33,8 +35,10 @@ unsafe impl<T: Retire> Sync for Retired<T> {}
 unsafe impl<T: Retire> Send for Batch<T> {}
 
 impl<T: Retire> Retired<T> {
-    pub(crate) fn new() -> Self {
-        Self { bytes: AtomicU64::new(0), ready: AtomicPtr::new(ptr::null_mut()) }
+    /// Of so many stashes.
+    pub(crate) fn new(stashes: usize) -> Self {
+        let ready = (0..stashes).map(|_| CachePadded::new(AtomicPtr::new(ptr::null_mut())));
+        Self { bytes: AtomicU64::new(0), ready: ready.collect() }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -55,20 +59,25 @@ impl<T: Retire> Retired<T> {
         assert!(!checked || before >= bytes, "more was freed than retired");
     }
 
-    /// Frees what no guard keeps any more.
-    pub(crate) fn free_ready(&self) {
-        self.take_ready(|_| false);
+    /// Shows each batch of a stash that no guard keeps any more to `wanted`, and frees those that it
+    /// does not take over.
+    #[inline]
+    pub(super) fn take_ready(&self, stash: usize, wanted: impl FnMut(&Batch<T>) -> bool) {
+        let head = &self.ready[stash];
+        // Relaxed: most of the time there is nothing; the swap looks again.
+        if !head.load(Ordering::Relaxed).is_null() {
+            self.take_ready_from(head, wanted);
+        }
     }
 
-    /// Shows each batch that no guard keeps any more to `wanted`, and frees those that it does
-    /// not take over.
-    pub(super) fn take_ready(&self, mut wanted: impl FnMut(&Batch<T>) -> bool) {
-        // Relaxed: most of the time there is nothing; the swap looks again.
-        if self.ready.load(Ordering::Relaxed).is_null() {
-            return;
-        }
+    #[inline(never)]
+    fn take_ready_from(
+        &self,
+        head: &AtomicPtr<Batch<T>>,
+        mut wanted: impl FnMut(&Batch<T>) -> bool,
+    ) {
         // Acquire: pairs with the Release in `make_ready`.
-        let mut ready = Ready(self, self.ready.swap(ptr::null_mut(), Ordering::Acquire));
+        let mut ready = Ready(self, head.swap(ptr::null_mut(), Ordering::Acquire));
         while let Some(batch) = ready.pop() {
             if !wanted(&batch) {
                 // SAFETY: the epochs said that nobody reads it any more, before it was made ready.
@@ -77,18 +86,19 @@ impl<T: Retire> Retired<T> {
         }
     }
 
-    /// Takes a batch that no guard keeps any more.
-    pub(super) fn make_ready(&self, batch: Box<Batch<T>>) {
+    /// Takes a batch of a stash that no guard keeps any more.
+    pub(super) fn make_ready(&self, stash: usize, batch: Box<Batch<T>>) {
         let batch = Box::into_raw(batch);
+        let ready = &self.ready[stash];
         // Relaxed: the compare-exchange verifies it.
-        let mut head = self.ready.load(Ordering::Relaxed);
+        let mut head = ready.load(Ordering::Relaxed);
         let success = if planted!("relaxed_ready") { Ordering::Relaxed } else { Ordering::Release };
         loop {
             // SAFETY: the batch is ours until the compare-exchange.
             unsafe { (*batch).next = head };
             // Release: publishes the batch; pairs with the Acquire in `take_ready`. Relaxed
             // failure: nothing is read through `now`.
-            match self.ready.compare_exchange(head, batch, success, Ordering::Relaxed) {
+            match ready.compare_exchange(head, batch, success, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -98,7 +108,7 @@ impl<T: Retire> Retired<T> {
 
 impl<T: Retire> Drop for Retired<T> {
     fn drop(&mut self) {
-        self.free_ready();
+        (0..self.ready.len()).for_each(|stash| self.take_ready(stash, |_| false));
     }
 }
 

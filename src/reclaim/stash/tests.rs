@@ -33,6 +33,21 @@ fn writers_write_into_what_was_retired() {
 }
 
 #[test]
+fn a_batch_comes_back_to_the_stash_it_was_taken_off() {
+    let one = Pile::new(1024);
+    let other = one.beside();
+    (0..SPARE).for_each(|_| other.retire(128));
+    other.make_ready();
+    one.hand_over();
+    assert!(!one.has_spare(), "it was another's");
+    other.hand_over();
+    assert!(other.has_spare());
+    assert!(other.retire_in_spare(128));
+    free_all(&other);
+    assert_eq!((one.bytes(), other.cleared()), (0, SPARE + 1));
+}
+
+#[test]
 fn blocks_of_another_size_are_freed() {
     let pile = pile_with_spare();
     assert!(!pile.retire_in_spare(136));
