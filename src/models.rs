@@ -1,7 +1,7 @@
 //! Parts of the engine by themselves, as the models of `loom-tests` run them.
 
 use self::budget::Excess;
-pub use crate::reclaim::{LEAST_BYTES, Pile};
+pub use crate::reclaim::{LEAST_BYTES, Litter, Pile};
 // The figures of the budget below: loom sees them, as it does not in models of the whole engine.
 use crate::sync::atomic as figures;
 

@@ -7,6 +7,7 @@ use crate::cache::core::{Core, INSERT_BYTES, Sight};
 use crate::cache::target::Target;
 use crate::cache::upkeep::{LARGE_PART, Need, Room};
 use crate::cache::write::is_hopeless;
+use crate::directory::{free_garbage, hand_over_garbage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Condition;
 use crate::reclaim::{Guard, is_pinned, pin};
@@ -42,8 +43,10 @@ impl<V: Value, S> Core<V, S> {
         for stash in &self.stashes {
             stash.hand_over(&self.retired, &guard);
         }
+        hand_over_garbage(&guard);
         guard.flush();
         self.stashes.iter().for_each(|stash| stash.take_ready(&self.retired));
+        free_garbage();
     }
 
     /// Before a write, without a guard: makes sure that what it retires stays within the bound.

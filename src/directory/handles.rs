@@ -30,9 +30,11 @@ mod chunk;
 #[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
 mod tests;
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 
-use self::chunk::{Chunk, FirstChunk, INLINE, TAKEN, chunk_size, figure};
+pub(super) use self::chunk::Chunk;
+use self::chunk::{FirstChunk, INLINE, TAKEN, chunk_size, figure};
+use crate::directory::garbage::retire_chunk;
 use crate::memory::prefetch;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -373,9 +375,9 @@ impl Detached {
         if ptr::eq(chunk, self.inline.cast()) {
             return Some(0);
         }
-        // SAFETY: taken out by the swap that made it ours; listings that still read it hold
-        // guards.
-        unsafe { guard.defer(chunk.cast_const().cast(), move || Chunk::free(chunk)) };
+        // SAFETY: not null, nor inline, so `Chunk::allocate` made it; taken out by the swap that made
+        // it ours; listings that still read it hold guards.
+        unsafe { retire_chunk(NonNull::new_unchecked(chunk), guard) };
         Some(allocated(chunk_size(capacity)) as u64)
     }
 }

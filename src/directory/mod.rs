@@ -11,6 +11,7 @@
 //! taken for nothing else. Every method that looks at nodes wants a guard: nodes are reached by
 //! bare pointers and freed through the epochs.
 
+mod garbage;
 mod handles;
 mod names;
 mod node;
@@ -21,6 +22,7 @@ mod tests;
 
 use ahash::RandomState;
 
+pub(crate) use self::garbage::{free_garbage, hand_over_garbage};
 pub(crate) use self::handles::{CHUNK_BYTES, Detached};
 use self::names::UserNames;
 use self::node::Released;

@@ -27,13 +27,13 @@ mod reference;
 mod tests;
 
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
 
 use self::death::ALIVE;
 pub(crate) use self::death::Death;
 use self::name::Name;
 pub(crate) use self::quota::Charge;
 pub(crate) use self::reference::NodeRef;
+use crate::directory::garbage::retire_node;
 use crate::directory::handles::Handles;
 use crate::directory::names::SessionNames;
 use crate::item::Usage;
@@ -428,19 +428,14 @@ impl Node {
     ///
     /// # Safety
     ///
-    /// Called once, by who [closed](Self::close) it.
+    /// Called once, by who [closed](Self::close) it and took it out of the directory; no entry in a
+    /// slot points to it.
     pub(crate) unsafe fn retire(&self, guard: &Guard) {
         if planted!("leak_node") {
             return;
         }
-        let node = NonNull::from(self);
-        let free = move || {
-            // SAFETY: the reference for being open, given away by `NodeRef::into_raw` when the
-            // node was put into the directory, and dropped here alone.
-            drop(unsafe { NodeRef::from_raw(node) });
-        };
-        // SAFETY: the node is out of the directory, and no entry in a slot points to it.
-        unsafe { guard.defer(node.as_ptr().cast_const().cast(), free) };
+        // SAFETY: passed on to the caller.
+        unsafe { retire_node(self, guard) };
     }
 }
 

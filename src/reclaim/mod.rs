@@ -6,10 +6,14 @@
 //! lock-freedom", 2004) by the `crossbeam-epoch` crate, with a collector of our own, so that
 //! other users of that crate neither wait for our readers nor we for theirs.
 //!
-//! Small and rare things (nodes, chunks of handles) are deferred one by one. Entries go through
-//! a [`Stash`]: crossbeam-epoch keeps what a thread defers in a bag private to that thread, and
-//! a thread that retires much and then idles would keep it for ever. A stash counts its bytes,
-//! and any thread can empty it.
+//! Small and rare things (nodes, chunks of handles) are deferred one by one, and become [`Garbage`].
+//! Entries go through a [`Stash`]: crossbeam-epoch keeps what a thread defers in a bag private to
+//! that thread, and a thread that retires much and then idles would keep it for ever. A stash counts
+//! its bytes, and any thread can empty it.
+//!
+//! What is deferred runs on any thread that takes a guard, readers included, hundreds of closures in
+//! one get. So closures free nothing: they put what is over where those who write, or maintain, free
+//! it.
 //!
 //! Under loom and shuttle a stand-in takes the place of the epochs. It frees nothing before the
 //! end of an execution and asserts, at every access, that what is read was not yet retired when
@@ -19,6 +23,7 @@
 mod checked;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 mod epoch;
+mod garbage;
 mod stash;
 
 #[cfg(any(scopecache_loom, scopecache_shuttle))]
@@ -29,6 +34,9 @@ pub(crate) use self::checked::{is_pinned, pin};
 pub use self::epoch::Guard;
 #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
 pub(crate) use self::epoch::{is_pinned, pin};
+#[cfg(scopecache_loom)]
+pub use self::garbage::litter::Litter;
+pub(crate) use self::garbage::{Discard, Garbage};
 #[cfg(scopecache_loom)]
 pub use self::stash::pile::{LEAST_BYTES, Pile};
 pub(crate) use self::stash::{Retire, Retired, Stash};

@@ -15,7 +15,7 @@ pub(super) const TAKEN: u16 = 1 << 15;
 
 /// The header of a chunk; its places follow it.
 #[repr(C)]
-pub(super) struct Chunk {
+pub(in crate::directory) struct Chunk {
     /// The next chunk, tagged with this chunk's capacity, and with [`TAKEN`] at the end.
     pub(super) next: AtomicPtr<Chunk>,
     /// Handles in all chunks behind this one: when it was made, or last compacted.
@@ -67,7 +67,7 @@ impl Chunk {
     /// # Safety
     ///
     /// `chunk` comes from `allocate`, and nobody reaches it any more.
-    pub(super) unsafe fn free(chunk: *mut Self) {
+    pub(in crate::directory) unsafe fn free(chunk: *mut Self) {
         // SAFETY: as the caller promises.
         let capacity = unsafe { &*chunk }.capacity();
         // SAFETY: as the caller promises; made with this layout.

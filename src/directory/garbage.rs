@@ -1,0 +1,89 @@
+//! Nodes and chunks of handles that were unlinked and are still to be freed.
+//!
+//! Of all caches of the process together, as the epochs are: what is deferred outlives its cache.
+
+use std::ptr::NonNull;
+use std::sync::LazyLock;
+
+use crate::directory::handles::Chunk;
+use crate::directory::node::{Node, NodeRef};
+use crate::reclaim::{Discard, Garbage, Guard};
+
+static NODES: LazyLock<Garbage<Node>> = LazyLock::new(Garbage::new);
+static CHUNKS: LazyLock<Garbage<Chunk>> = LazyLock::new(Garbage::new);
+
+// SAFETY: nodes and their names are of no thread.
+unsafe impl Discard for Node {
+    /// Drops the reference for being open; the node goes with the last one.
+    unsafe fn free(node: NonNull<Self>) {
+        // SAFETY: given away by `NodeRef::into_raw` when the node was put into the directory, and
+        // dropped here alone, by the promise of `retire_node`.
+        drop(unsafe { NodeRef::from_raw(node) });
+    }
+}
+
+// SAFETY: chunks are of no thread.
+unsafe impl Discard for Chunk {
+    unsafe fn free(chunk: NonNull<Self>) {
+        // SAFETY: by the promise of `retire_chunk`.
+        unsafe { Self::free(chunk.as_ptr()) };
+    }
+}
+
+/// Statics outlive the executions of a model; so does each go to the epochs by itself there, and each
+/// access is checked against the moment of its own unlinking.
+const ALONE: bool = cfg!(any(scopecache_loom, scopecache_shuttle));
+
+/// Drops a node's reference for being open, once no guard can have come by the node.
+///
+/// # Safety
+///
+/// The node is closed and out of the directory, and no entry in a slot points to it; called once.
+pub(super) unsafe fn retire_node(node: &Node, guard: &Guard) {
+    // SAFETY: as the caller promises.
+    unsafe { retire(&NODES, NonNull::from(node), guard) };
+}
+
+/// Frees a chunk once no guard can have come by it.
+///
+/// # Safety
+///
+/// It comes from `Chunk::allocate`, and is no longer in a list; called once.
+pub(super) unsafe fn retire_chunk(chunk: NonNull<Chunk>, guard: &Guard) {
+    // SAFETY: as the caller promises.
+    unsafe { retire(&CHUNKS, chunk, guard) };
+}
+
+/// # Safety
+///
+/// As for [`Garbage::retire`].
+unsafe fn retire<T: Discard>(
+    garbage: &'static LazyLock<Garbage<T>>,
+    object: NonNull<T>,
+    guard: &Guard,
+) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if ALONE {
+            guard.defer(object.as_ptr().cast_const().cast(), move || T::free(object));
+        } else {
+            garbage.retire(object, guard);
+        }
+    }
+}
+
+/// Hands what was retired to the epochs, to be flushed.
+pub(crate) fn hand_over_garbage(guard: &Guard) {
+    if !ALONE {
+        NODES.hand_over(guard);
+        CHUNKS.hand_over(guard);
+    }
+}
+
+/// Frees what no guard keeps any more.
+pub(crate) fn free_garbage() {
+    if !ALONE {
+        NODES.free(usize::MAX);
+        CHUNKS.free(usize::MAX);
+    }
+}
