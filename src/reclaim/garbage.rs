@@ -11,6 +11,8 @@
 #[cfg(any(scopecache_loom, all(test, not(scopecache_shuttle))))]
 #[cfg_attr(not(scopecache_loom), expect(unreachable_pub, reason = "models are another crate"))]
 pub(crate) mod litter;
+#[cfg(all(test, not(any(scopecache_loom, scopecache_shuttle))))]
+mod tests;
 
 use std::mem;
 use std::ptr::{self, NonNull};

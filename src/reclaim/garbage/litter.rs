@@ -36,7 +36,6 @@ pub struct Litter {
 
 impl Litter {
     /// None yet.
-    #[expect(clippy::new_without_default, reason = "of no use")]
     pub fn new() -> Self {
         Self { garbage: Garbage::new(), freed: Arc::default() }
     }
