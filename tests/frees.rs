@@ -1,4 +1,8 @@
 //! Who frees, as an allocator that counts by thread sees it.
+//!
+//! Where AddressSanitizer is to see whatever is read after its end, readers free as well.
+
+#![cfg(not(scopecache_keeps_no_memory))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -75,7 +79,10 @@ fn no_get_frees_what_a_deletion_left() -> scopecache::Result<()> {
         }
         drop(turns);
         assert_eq!(most, 0, "one get freed {most} blocks");
-        assert!(freed_here > SESSIONS, "somebody has to: {freed_here}");
+        // What is left by rounds of maintenance.
+        (0..64).for_each(|_| freed_here += freed_in(|| _ = cache.maintain(64)));
+        // Eight entries a session, its node and its name.
+        assert!(freed_here >= 10 * SESSIONS, "somebody has to: {freed_here}");
         println!("maintenance freed {freed_here} blocks");
         Ok(())
     })

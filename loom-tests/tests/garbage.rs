@@ -51,7 +51,12 @@ fn hand_over_racing_free_loses_nothing() {
 /// Each object goes into one batch.
 #[test]
 fn retire_racing_retire_and_hand_over_frees_each_once() {
-    race("retire_racing_retire_and_hand_over_frees_each_once", 3, 1, &[retire, retire, hand_over]);
+    race(
+        "retire_racing_retire_and_hand_over_frees_each_once",
+        3,
+        3000,
+        &[retire, retire, hand_over],
+    );
 }
 
 /// Each object goes to one of those who free, with what they had not yet come to.

@@ -18,6 +18,8 @@ use crate::cache::refresh::{Refreshed, Refreshing};
 use crate::cache::target::{Target, is_of};
 use crate::cache::upkeep::{Events, NOTHING_DUE, Need, Upkeep};
 use crate::clock::{Clock, Nanos};
+#[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
+use crate::directory::free_garbage;
 use crate::directory::{Directory, NO_QUOTA, Node, Shortcuts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryPolicy;
@@ -383,7 +385,11 @@ impl<V: Value, S> Core<V, S> {
         #[cfg(not(any(scopecache_loom, scopecache_shuttle)))]
         // SAFETY: the caller has taken it out of its slot, the only place where others find it.
         unsafe {
-            self.stash().push(entry.as_ptr(), bytes, &self.retired, entry.guard(), counted);
+            let stash = self.stash();
+            if stash.push(entry.as_ptr(), bytes, &self.retired, entry.guard(), counted) {
+                // Where nobody maintains, and no node goes for a while.
+                free_garbage(16);
+            }
         }
         #[cfg(any(scopecache_loom, scopecache_shuttle))]
         // SAFETY: as above.

@@ -89,8 +89,8 @@ impl<V: Value, S> Core<V, S> {
         }
         let nodes = self.directory.user_count() + self.directory.session_count();
         self.empty();
-        // Without readers, this many rounds of the epochs free all that was retired: each takes
-        // up to 512 objects, and a node leaves a few.
+        // Without readers, this many rounds free all that was retired: each takes up to 512 nodes, and
+        // as many chunks.
         (0..8 + nodes / 64).for_each(|_| self.flush());
         self.deliver(usize::MAX);
     }

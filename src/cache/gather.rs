@@ -11,7 +11,7 @@
 //! stand elsewhere. It counts entries by stretch, some buckets a step, and then moves one stretch a
 //! step, for which the system takes a fifth of a millisecond to some; who needs what stands there
 //! waits for it. So nothing is moved that is about to go: once an eighth of the entries is gone, what
-//! a walk has found no longer holds, and the next one waits until no more goes.
+//! a walk has found no longer holds, and the next one waits until for some time no eighth has gone.
 
 use std::mem;
 
@@ -25,7 +25,7 @@ use crate::value::{Extent, INLINE_BYTES, Value};
 
 /// How long a walk's findings hold at most.
 const PERIOD: Nanos = 600 * 1_000_000_000;
-/// How long after the entries have become fewer no walk begins.
+/// How long no walk begins after an eighth of the entries has gone, unless that never ends.
 const CALM: Nanos = 10 * 1_000_000_000;
 /// With fewer entries a cache fits into what the processor's table of addresses covers.
 const FEW_ENTRIES: u64 = 8 << 10;
@@ -42,7 +42,7 @@ pub(super) struct Gather {
     known: u64,
     /// When it began.
     began: Nanos,
-    /// The most entries since they have last become fewer.
+    /// The most entries since a walk began, or an eighth of them had gone.
     most: u64,
     /// From when on there may be walks again.
     calm: Nanos,
@@ -128,11 +128,14 @@ impl Gather {
     /// Whether a walk is to begin, in a cache with so many entries; takes note of them.
     fn is_due(&mut self, entries: u64, now: Nanos) -> bool {
         let grew = entries > self.known + self.known / 8 + FEW_ENTRIES;
-        let long_ago = entries > FEW_ENTRIES && now.saturating_sub(self.began) >= PERIOD;
-        let due = now >= self.calm && (grew || long_ago);
+        let since = now.saturating_sub(self.began);
+        let long_ago = entries > FEW_ENTRIES && since >= PERIOD;
+        let calm = now >= self.calm || since >= 2 * PERIOD;
+        let due = calm && (grew || long_ago);
         if due {
             self.began = now;
             self.known = entries;
+            self.most = entries;
         }
         due
     }
@@ -193,6 +196,20 @@ mod tests {
         }
         gather.look(130_000, 29 * 1_000_000_000 + CALM);
         assert!(gather.is_due(130_000, 29 * 1_000_000_000 + CALM));
+    }
+
+    #[test]
+    fn a_cache_whose_entries_come_and_go_for_ever_gets_its_walk() {
+        let mut gather = Gather::default();
+        gather.look(1_000_000, 0);
+        assert!(gather.is_due(1_000_000, 0));
+        for wave in 1..240 {
+            let now = wave * PERIOD / 120;
+            gather.look(800_000, now);
+            gather.look(1_000_000, now);
+            assert!(!gather.is_due(1_000_000, now));
+        }
+        assert!(gather.is_due(1_000_000, 2 * PERIOD));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(super) enum Large {
     Refused,
 }
 
+/// How many nodes and chunks one round frees at most, so that nobody is held up for long.
+const GARBAGE: usize = 512;
+
 impl<V: Value, S> Core<V, S> {
     /// Hands what was retired to the epochs, lets them work, and frees what they let go; call it
     /// without a guard.
@@ -45,8 +48,10 @@ impl<V: Value, S> Core<V, S> {
         }
         hand_over_garbage(&guard);
         guard.flush();
+        // The epoch shall go on while what it let go is freed.
+        drop(guard);
         self.stashes.iter().for_each(|stash| stash.take_ready(&self.retired));
-        free_garbage();
+        free_garbage(GARBAGE);
     }
 
     /// Before a write, without a guard: makes sure that what it retires stays within the bound.

@@ -26,13 +26,15 @@ unsafe impl Discard for Node {
 unsafe impl Discard for Chunk {
     unsafe fn free(chunk: NonNull<Self>) {
         // SAFETY: by the promise of `retire_chunk`.
-        unsafe { Self::free(chunk.as_ptr()) };
+        unsafe { Self::free_alone(chunk.as_ptr()) };
     }
 }
 
-/// Statics outlive the executions of a model; so does each go to the epochs by itself there, and each
-/// access is checked against the moment of its own unlinking.
-const ALONE: bool = cfg!(any(scopecache_loom, scopecache_shuttle));
+/// Each goes to the epochs by itself: in models, whose executions the statics outlive and which check
+/// each access against the moment of its own unlinking, and where AddressSanitizer shall see what is
+/// read after its end.
+const ALONE: bool =
+    cfg!(any(scopecache_loom, scopecache_shuttle, scopecache_keeps_no_memory, fuzzing));
 
 /// Drops a node's reference for being open, once no guard can have come by the node.
 ///
@@ -62,13 +64,12 @@ unsafe fn retire<T: Discard>(
     object: NonNull<T>,
     guard: &Guard,
 ) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        if ALONE {
-            guard.defer(object.as_ptr().cast_const().cast(), move || T::free(object));
-        } else {
-            garbage.retire(object, guard);
-        }
+    if ALONE {
+        // SAFETY: passed on to the caller; `Discard` allows any thread.
+        unsafe { guard.defer(object.as_ptr().cast_const().cast(), move || T::free(object)) };
+    } else {
+        // SAFETY: passed on to the caller.
+        unsafe { garbage.retire(object, guard) };
     }
 }
 
@@ -80,10 +81,10 @@ pub(crate) fn hand_over_garbage(guard: &Guard) {
     }
 }
 
-/// Frees what no guard keeps any more.
-pub(crate) fn free_garbage() {
+/// Frees up to `most` nodes and as many chunks that no guard keeps any more.
+pub(crate) fn free_garbage(most: usize) {
     if !ALONE {
-        NODES.free(usize::MAX);
-        CHUNKS.free(usize::MAX);
+        NODES.free(most);
+        CHUNKS.free(most);
     }
 }

@@ -172,7 +172,7 @@ impl Handles {
             }
             Err(_) => {
                 // SAFETY: it was not published.
-                unsafe { Chunk::free(new) };
+                unsafe { Chunk::free_alone(new) };
                 None
             }
         }
@@ -343,7 +343,7 @@ impl Drop for Handles {
             let next = tagged::pointer(unsafe { &*chunk }.next.load(Ordering::Relaxed));
             if chunk != self.inline() {
                 // SAFETY: not inline, so `Chunk::allocate` made it; freed once.
-                unsafe { Chunk::free(chunk) };
+                unsafe { Chunk::free_alone(chunk) };
             }
             chunk = next;
         }

@@ -23,7 +23,7 @@ use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// So many are handed over together at least, unless somebody asks before.
 const BATCH: usize = if cfg!(scopecache_loom) { 2 } else { 256 };
-/// For each that is retired so many are freed: where nobody maintains, it does not become more.
+/// For each that is retired so many are freed, so that they do not pile up where nobody maintains.
 const FREED: usize = 2;
 
 /// An object that can lie among [`Garbage`].
@@ -91,12 +91,20 @@ impl<T: Discard> Garbage<T> {
     }
 
     /// Frees up to `most` objects that no guard keeps; fewer where there are no more, or somebody else
-    /// is at it.
+    /// is just taking some.
     pub(crate) fn free(&self, most: usize) {
-        for _ in 0..most {
-            let Some(Object(object)) = self.take() else { return };
-            // SAFETY: taken off, so it is ours alone, as whoever retired it promised.
-            unsafe { T::free(object) };
+        let mut left = most;
+        while left > 0 {
+            let Some(mut batch) = self.take() else { return };
+            let kept = batch.objects.len().saturating_sub(left);
+            for Object(object) in batch.objects.drain(kept..) {
+                left -= 1;
+                // SAFETY: taken off, so it is ours alone, as whoever retired it promised.
+                unsafe { T::free(object) };
+            }
+            if kept > 0 {
+                self.make_ready(batch);
+            }
         }
     }
 
@@ -116,12 +124,12 @@ impl<T: Discard> Garbage<T> {
     }
 
     fn defer(&'static self, batch: Box<Batch<T>>, guard: &Guard) {
-        // SAFETY: every object was unlinked before it was added, hence before this moment, and
-        // making the batch ready may happen on any thread.
+        // SAFETY: every object was unlinked before it was added, and the lock of `fresh` puts that
+        // before this moment, whoever hands it over; making the batch ready may happen on any thread.
         unsafe { guard.defer(ptr::null(), move || self.make_ready(batch)) };
     }
 
-    /// Takes a batch that no guard keeps any more.
+    /// Puts a batch that no guard keeps any more where those who free find it.
     fn make_ready(&self, batch: Box<Batch<T>>) {
         let batch = Box::into_raw(batch);
         // Relaxed: the compare-exchange verifies it.
@@ -140,22 +148,20 @@ impl<T: Discard> Garbage<T> {
         }
     }
 
-    fn take(&self) -> Option<Object<T>> {
+    /// Takes a batch that no guard keeps any more.
+    fn take(&self) -> Option<Box<Batch<T>>> {
         self.rest.try_with(|rest| {
-            loop {
-                match rest {
-                    Some(batch) => match batch.objects.pop() {
-                        Some(object) => return Some(object),
-                        None => *rest = Batch::owned(batch.next),
-                    },
-                    // Relaxed: most of the time there is nothing; the swap looks again.
-                    None if self.ready.load(Ordering::Relaxed).is_null() => return None,
-                    // Acquire: pairs with the Release in `make_ready`.
-                    None => {
-                        *rest = Batch::owned(self.ready.swap(ptr::null_mut(), Ordering::Acquire))
-                    }
-                }
+            // Relaxed: most of the time there is nothing; the swap looks again.
+            if rest.is_none() && !self.ready.load(Ordering::Relaxed).is_null() {
+                // Acquire: pairs with the Release in `make_ready`.
+                let ready = self.ready.swap(ptr::null_mut(), Ordering::Acquire);
+                // SAFETY: `ready` owned it, and the swap made it ours.
+                *rest = unsafe { Batch::owned(ready) };
             }
+            let batch = rest.take()?;
+            // SAFETY: the batch owned it, and nobody looks at its `next` again.
+            *rest = unsafe { Batch::owned(batch.next) };
+            Some(batch)
         })?
     }
 }
@@ -167,13 +173,17 @@ impl<T> Batch<T> {
     }
 
     /// The batch that a pointer owns.
-    fn owned(batch: *mut Self) -> Option<Box<Self>> {
-        // SAFETY: `ready` and `next` own what `make_ready` made of a box, and who calls this has
-        // taken the one or drops the other.
+    ///
+    /// # Safety
+    ///
+    /// Null, or made by `make_ready` of a box, which is the caller's from now on.
+    unsafe fn owned(batch: *mut Self) -> Option<Box<Self>> {
+        // SAFETY: as the caller promises.
         (!batch.is_null()).then(|| unsafe { Box::from_raw(batch) })
     }
 }
 
+/// Waits for no guard: only those of models and tests are ever dropped.
 impl<T: Discard> Drop for Garbage<T> {
     fn drop(&mut self) {
         if let Some(batch) = self.take_fresh() {

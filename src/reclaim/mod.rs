@@ -6,14 +6,14 @@
 //! lock-freedom", 2004) by the `crossbeam-epoch` crate, with a collector of our own, so that
 //! other users of that crate neither wait for our readers nor we for theirs.
 //!
-//! Small and rare things (nodes, chunks of handles) are deferred one by one, and become [`Garbage`].
-//! Entries go through a [`Stash`]: crossbeam-epoch keeps what a thread defers in a bag private to
-//! that thread, and a thread that retires much and then idles would keep it for ever. A stash counts
-//! its bytes, and any thread can empty it.
+//! Small and rare things (nodes, chunks of handles) become [`Garbage`], entries go through a
+//! [`Stash`]. Both hand over in batches: crossbeam-epoch keeps what a thread defers in a bag private
+//! to that thread, and a thread that retires much and then idles would keep it for ever. Any thread
+//! can empty a stash, which counts its bytes, and the garbage.
 //!
 //! What is deferred runs on any thread that takes a guard, readers included, hundreds of closures in
-//! one get. So closures free nothing: they put what is over where those who write, or maintain, free
-//! it.
+//! one get. So what a closure does is to put a batch where those who write, or maintain, free it; but
+//! the last one of a dropped cache frees what is left of that.
 //!
 //! Under loom and shuttle a stand-in takes the place of the epochs. It frees nothing before the
 //! end of an execution and asserts, at every access, that what is read was not yet retired when

@@ -121,7 +121,8 @@ impl<T: Retire> Stash<T> {
     }
 
     /// Retires `object`, which has so many bytes; calls `counted` once they count here, before it frees
-    /// anything, which may take long: who counted them until now stops then.
+    /// anything, which may take long: who counted them until now stops then. Answers whether something was
+    /// handed over.
     ///
     /// # Safety
     ///
@@ -136,7 +137,7 @@ impl<T: Retire> Stash<T> {
         retired: &Arc<Retired<T>>,
         guard: &Guard,
         counted: impl FnOnce(),
-    ) {
+    ) -> bool {
         // SAFETY: retired by the caller alone, and not freed before it is handed over.
         let link = unsafe { (*object).link() };
         let units = bytes.div_ceil(UNIT);
@@ -145,7 +146,8 @@ impl<T: Retire> Stash<T> {
             link.store(ptr::null_mut(), Ordering::Relaxed);
             retired.count(units * UNIT);
             counted();
-            return self.hand_over_large(object, units * UNIT, retired, guard);
+            self.hand_over_large(object, units * UNIT, retired, guard);
+            return true;
         }
         // Relaxed: the compare-exchange verifies it.
         let mut head = self.head.load(Ordering::Relaxed);
@@ -171,9 +173,11 @@ impl<T: Retire> Stash<T> {
             }
         };
         counted();
-        if total * UNIT > self.batch_bytes {
+        let is_batch = total * UNIT > self.batch_bytes;
+        if is_batch {
             self.hand_over_now(retired, guard);
         }
+        is_batch
     }
 
     /// Hands over what is larger than a batch, and counts already.

@@ -67,7 +67,7 @@ impl Chunk {
     /// # Safety
     ///
     /// `chunk` comes from `allocate`, and nobody reaches it any more.
-    pub(in crate::directory) unsafe fn free(chunk: *mut Self) {
+    pub(in crate::directory) unsafe fn free_alone(chunk: *mut Self) {
         // SAFETY: as the caller promises.
         let capacity = unsafe { &*chunk }.capacity();
         // SAFETY: as the caller promises; made with this layout.
