@@ -1,7 +1,8 @@
 //! The garbage by itself: nodes and chunks of handles that are still to be freed.
 //!
-//! Models of the engine free them at once. Objects are plain ones, each tracked: none may leak, nor
-//! go twice.
+//! In models of the engine each goes to the epochs by itself; here is what takes the place of that.
+//! Objects are plain ones, each tracked: none may leak, nor go twice. What the epochs do, letting a
+//! batch go some time after it was handed over, happens at once.
 
 #![cfg(scopecache_loom)]
 

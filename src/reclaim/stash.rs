@@ -193,6 +193,7 @@ impl<T: Retire> Stash<T> {
         self.hand_over_now(retired, guard);
     }
 
+    /// Hands everything here to the epochs, and takes what they let go.
     #[inline(never)]
     fn hand_over_now(&self, retired: &Arc<Retired<T>>, guard: &Guard) {
         self.take_ready(retired);
